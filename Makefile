@@ -1,0 +1,50 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. The rest is `make help`.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DIR ?= ../shared/vectors
+AREA ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check vectors bench lock clean
+
+help: ## List what can be made.
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+$(VENV)/.ready: requirements/dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on PATH; install Python 3.11 or set PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(VENV)/.ready ## Make the virtual environment from the lock file.
+
+demo: setup ## Co-locate a service and batch jobs on this machine and print what happened.
+	$(BIN)/koord demo
+
+test: setup ## Pass all tests (installs Debian packages that tests need when root).
+	./scripts/install-test-deps
+	$(BIN)/python -m pytest
+
+check: setup ## Lint, types, layering, stale generated files.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+vectors: setup ## Run protocol vectors: DIR=<folder> [AREA=<area>].
+	$(BIN)/python -m tests.vectors.run --dir "$(DIR)" $(if $(AREA),--area $(AREA))
+
+bench: setup ## Run every benchmark; `make bench-<name>` runs one.
+	$(BIN)/python -m benchmarks
+
+bench-%: setup
+	$(BIN)/python -m benchmarks $*
+
+lock: setup ## Write requirements/*.txt afresh from pyproject.toml.
+	./scripts/lock
+
+clean: ## Remove what setup, tests and demo left behind.
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,80 @@
+"""Where each kind lives: group, version, plural, scope and the type that decodes it."""
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from koordinator.api import config, core, slo
+from koordinator.api.meta import Object
+
+T_co = TypeVar("T_co", bound=Object, covariant=True)
+
+
+class Resource(msgspec.Struct, Generic[T_co], frozen=True):
+    """One REST resource."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    type: type[T_co]
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of the collection, of one object, or of a subresource of it."""
+        parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name:
+            parts.append(name)
+        if subresource:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+PODS = Resource("", "v1", "pods", "Pod", core.Pod)
+NODES = Resource("", "v1", "nodes", "Node", core.Node, namespaced=False)
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", core.Namespace, namespaced=False)
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", core.ConfigMap)
+SECRETS = Resource("", "v1", "secrets", "Secret", core.Secret)
+EVENTS = Resource("", "v1", "events", "Event", core.Event)
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", core.Lease)
+PRIORITY_CLASSES = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", core.PriorityClass, namespaced=False)
+REPLICA_SETS = Resource("apps", "v1", "replicasets", "ReplicaSet", core.ReplicaSet)
+POD_DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", core.PodDisruptionBudget)
+DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", Object)
+JOBS = Resource("batch", "v1", "jobs", "Job", Object)
+MUTATING_WEBHOOKS = Resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "mutatingwebhookconfigurations",
+    "MutatingWebhookConfiguration",
+    Object,
+    namespaced=False,
+)
+VALIDATING_WEBHOOKS = Resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration",
+    Object,
+    namespaced=False,
+)
+CUSTOM_RESOURCE_DEFINITIONS = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", Object, namespaced=False
+)
+NODE_METRICS = Resource("slo.koordinator.sh", "v1alpha1", "nodemetrics", "NodeMetric", slo.NodeMetric, namespaced=False)
+NODE_SLOS = Resource("slo.koordinator.sh", "v1alpha1", "nodeslos", "NodeSLO", slo.NodeSLO, namespaced=False)
+CLUSTER_COLOCATION_PROFILES = Resource(
+    "config.koordinator.sh",
+    "v1alpha1",
+    "clustercolocationprofiles",
+    "ClusterColocationProfile",
+    config.ClusterColocationProfile,
+    namespaced=False,
+)

@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from waiting import eventually
 
 SCRIPT = textwrap.dedent(
     """
@@ -92,13 +92,6 @@ def start(tmp_path: Path):
             each.process.wait()
         if each.process.stdout:
             each.process.stdout.close()
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "condition not met in time"
-        time.sleep(0.01)
 
 
 def alive(pid: int) -> bool:

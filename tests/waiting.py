@@ -1,0 +1,26 @@
+"""Waiting for a condition with a deadline: what tests do instead of sleeping for luck."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+
+def eventually(condition: Callable[[], object], seconds: float = 10, what: str = "") -> None:
+    """Poll until the condition holds; AssertionError at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        time.sleep(0.01)
+
+
+async def until(condition: Callable[[], object | Awaitable[object]], seconds: float = 10, what: str = "") -> None:
+    """Poll until the (possibly asynchronous) condition holds; AssertionError at the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if isinstance(result, Awaitable):
+            result = await result
+        if result:
+            return
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        await asyncio.sleep(0.01)

@@ -1,9 +1,9 @@
 """Resource names, and resource lists as plain integers: milli-CPU for ``cpu``, whole units for everything else."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from koordinator.api import quantity
-from koordinator.api.core import Pod
+from koordinator.api.core import Container, Pod
 
 CPU = "cpu"
 MEMORY = "memory"
@@ -34,29 +34,50 @@ def amounts(raw: Mapping[str, str | int | float] | None) -> Amounts:
     return result
 
 
-def pod_requests(pod: Pod) -> Amounts:
+def pod_requests(pod: Pod, defaults: Mapping[str, int] | None = None) -> Amounts:
     """What a pod asks of a node: max(containers + sidecars, each init step) per resource, plus overhead.
 
-    Pod-level requests, where present, win for the names they carry. Raises ValueError on a bad quantity.
+    Pod-level requests, where present, win for the names they carry. ``defaults`` stand in for names that a container does not
+    mention at all; where the pod as a whole asks, they only fill what comes out as zero. Raises ValueError on a bad quantity.
     """
+    whole = amounts(pod.spec.resources.requests) if pod.spec.resources is not None else {}
+    per_container = {} if pod.spec.resources is not None else defaults or {}
+    running = _peak(pod, lambda container: {**per_container, **amounts(container.resources.requests)})
+    running.update(whole)
+    if pod.spec.resources is not None:
+        running.update({name: number for name, number in (defaults or {}).items() if not running.get(name)})
+    _add(running, amounts(pod.spec.overhead))
+    return running
+
+
+def pod_limits(pod: Pod) -> Amounts:
+    """The most that a pod may use, by the formula of ``pod_requests``; overhead counts only where a limit is set."""
+    running = _peak(pod, lambda container: amounts(container.resources.limits))
+    if pod.spec.resources is not None:
+        running.update(amounts(pod.spec.resources.limits))
+    overhead = amounts(pod.spec.overhead)
+    _add(running, {name: number for name, number in overhead.items() if running.get(name)})
+    return running
+
+
+def _peak(pod: Pod, of: Callable[[Container], Amounts]) -> Amounts:
+    """Per resource the larger of all that runs together and the hungriest init step, sidecars before it included."""
     running: Amounts = {}
     for container in pod.spec.containers:
-        _add(running, amounts(container.resources.requests))
+        _add(running, of(container))
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in pod.spec.init_containers or []:
-        step = amounts(container.resources.requests)
+        step = of(container)
         if container.restart_policy == "Always":
             _add(running, step)
             _add(sidecars, step)
             step = dict(sidecars)
         else:
+            step = dict(step)
             _add(step, sidecars)
         _max(peak, step)
     _max(running, peak)
-    if pod.spec.resources is not None:
-        running.update(amounts(pod.spec.resources.requests))
-    _add(running, amounts(pod.spec.overhead))
     return running
 
 

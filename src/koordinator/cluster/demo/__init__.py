@@ -1,0 +1,1 @@
+"""The demo: a service and batch jobs on this machine, alone, unprotected, and under Koordinator."""

@@ -24,7 +24,7 @@ def test_the_verdict_compares_with_the_service_alone_and_unprotected():
     said = verdict(PHASES)
     assert "4.0 times as busy" in said
     assert "9.0 ms under" in said
-    assert "70% of" in said
+    assert "70% of the work" in said
 
 
 def test_the_json_has_the_documented_shape(tmp_path):

@@ -46,8 +46,8 @@ def verdict(phases: Sequence[Phase]) -> str:
     share = guarded.batch_work / unprotected.batch_work if unprotected.batch_work else 0.0
     return (
         f"The node is {times:.1f} times as busy as with the service alone. The service's p99 is {guarded.p99_ms:.1f} ms under\n"
-        f"Koordinator, against {unprotected.p99_ms:.1f} ms unprotected and {alone.p99_ms:.1f} ms alone. Batch did {share:.0%} of\n"
-        "the work that it did unprotected."
+        f"Koordinator, against {unprotected.p99_ms:.1f} ms unprotected and {alone.p99_ms:.1f} ms alone. Batch did\n"
+        f"{share:.0%} of the work that it did unprotected."
     )
 
 

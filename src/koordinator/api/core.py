@@ -1,13 +1,16 @@
 """Kubernetes' own objects, as far as we read them. Quantities stay text here; ``api.resources.amounts`` reads them."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from koordinator.api.meta import Condition, LabelSelector, Object, ObjectMeta, ObjectReference, Struct
 
-Quantities = dict[str, str | int | float]
-"""A ResourceList on the wire: name → quantity text (JSON numbers are accepted on read)."""
+QuantityText = Annotated[str | int | float, msgspec.Meta(extra={"format": "quantity"})]
+"""A quantity on the wire: text, or a JSON number on read."""
+
+Quantities = dict[str, QuantityText]
+"""A ResourceList on the wire: name → quantity."""
 
 
 class ResourceRequirements(Struct):

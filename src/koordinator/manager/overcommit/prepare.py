@@ -1,0 +1,95 @@
+"""What to write on a Node for calculated batch resources: status entries and the annotation that remembers the total."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from koordinator.api import keys, priority, quantity, wirejson
+from koordinator.api.priority import Band
+from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY
+
+BATCH = (BATCH_CPU, BATCH_MEMORY)
+ORIGIN = keys.ORIGIN_EXTENDED_ALLOCATABLE
+THIRD_PARTY = keys.THIRD_PARTY_ALLOCATIONS
+
+
+class Prepared(msgspec.Struct):
+    """Values for capacity and allocatable (None deletes the key), changed annotations, and what could not be read."""
+
+    resources: dict[str, int | None]
+    annotations: dict[str, str]
+    problem: str = ""
+
+
+class _Origin(msgspec.Struct):
+    resources: dict[str, Any] | None = None
+
+
+class _Allocation(msgspec.Struct):
+    name: str = ""
+    priority: str = ""
+    resources: dict[str, str | int | float] | None = None
+
+
+class _Allocations(msgspec.Struct):
+    allocations: list[_Allocation] | None = None
+
+
+def prepare_batch(calculated: Mapping[str, int | None], annotations: Mapping[str, str] | None, ratio: float = 1.0) -> Prepared:
+    """From calculated values (None resets) to what the Node shall say.
+
+    ``annotations`` are the node's own; None when it has none at all, and then the total is not remembered either. ``ratio``
+    is the CPU normalisation of this pass; above 1 it multiplies batch CPU, rounded up.
+    """
+    total = {name: _normalized(name, calculated.get(name), ratio) for name in BATCH}
+    result = Prepared(resources=dict(total), annotations={})
+    if annotations is not None:
+        result.annotations[ORIGIN] = remember(annotations.get(ORIGIN), total)
+    if None in total.values():
+        return result
+    try:
+        taken = third_party(annotations.get(THIRD_PARTY)) if annotations else {}
+    except ValueError as err:
+        result.problem = f"metadata.annotations[{THIRD_PARTY}]: {err}"
+        return result
+    if taken:
+        result.resources = {name: max((total[name] or 0) - taken.get(name, 0), 0) for name in BATCH}
+    return result
+
+
+def _normalized(name: str, number: int | None, ratio: float) -> int | None:
+    if number is None or name != BATCH_CPU or ratio <= 1:
+        return number
+    milli = int(float(number * 1000) * ratio)
+    return -(-milli // 1000)
+
+
+def remember(existing: str | None, total: Mapping[str, int | None]) -> str:
+    """The origin annotation with ``total`` merged in; a reset is remembered as zero."""
+    resources: dict[str, Any] = {}
+    if existing:
+        try:
+            resources = dict(wirejson.decode(existing, _Origin).resources or {})
+        except ValueError:
+            resources = {}
+    for name, number in total.items():
+        resources[name] = quantity_text(name, number or 0)
+    return wirejson.encode({"resources": resources})
+
+
+def third_party(raw: str | None) -> dict[str, int]:
+    """What others have taken out of the batch resources, summed. Raises ValueError when it cannot be read."""
+    if not raw:
+        return {}
+    taken: dict[str, int] = {}
+    for allocation in wirejson.decode(raw, _Allocations).allocations or []:
+        if priority.by_name(allocation.priority) is Band.BATCH:
+            for name, given in (allocation.resources or {}).items():
+                taken[name] = taken.get(name, 0) + quantity.value(given)
+    return taken
+
+
+def quantity_text(name: str, number: int) -> str:
+    """An extended resource as Kubernetes would write it: milli-cores and counts in decimal, bytes in binary form."""
+    return str(quantity.of(number, quantity.BINARY_SI if name.endswith("-memory") else quantity.DECIMAL_SI))

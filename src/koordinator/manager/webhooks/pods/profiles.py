@@ -1,0 +1,155 @@
+"""ClusterColocationProfiles: which of them match a pod, and what each does to it.
+
+A selector that is itself broken counts as matching: a profile must not silently stop applying because of a typo.
+"""
+
+import copy
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from koordinator.api import keys, priority, selectors
+from koordinator.api.config import ClusterColocationProfile
+from koordinator.api.core import Pod, PriorityClass
+from koordinator.api.meta import LabelSelector
+from koordinator.kube.errors import ApiError
+from koordinator.kube.patches import strategic_merge
+from koordinator.manager.webhooks.pods.translate import translate_pod
+
+JsonObject = dict[str, Any]
+
+
+class Surroundings(msgspec.Struct):
+    """What of the cluster the mutation of one pod reads. ``draw`` gives a random number in [0, 100)."""
+
+    priority_classes: Callable[[str], PriorityClass | None]
+    namespace_labels: Mapping[str, str] | None = None
+    draw: Callable[[], int] = lambda: random.randrange(100)  # noqa: S311 — a share of pods, not a secret
+    skip_resources: bool = False
+
+
+def matching(
+    profiles: Iterable[ClusterColocationProfile], labels: Mapping[str, str], namespace_labels: Mapping[str, str] | None
+) -> list[ClusterColocationProfile]:
+    """The profiles that match a pod, in the order in which they apply.
+
+    ``namespace_labels`` is None for an unknown namespace.
+    """
+    found = [
+        profile
+        for profile in profiles
+        if _selects(profile.spec.namespace_selector, namespace_labels) and _selects(profile.spec.selector, labels)
+    ]
+    return sorted(found, key=lambda profile: profile.name)
+
+
+def _selects(selector: LabelSelector | None, labels: Mapping[str, str] | None) -> bool:
+    if selectors.is_empty(selector):
+        return True
+    return labels is None or bool(selectors.problem(selector)) or selectors.matches(selector, labels)
+
+
+def apply_profiles(pod: JsonObject, profiles: list[ClusterColocationProfile], around: Surroundings) -> None:
+    """Apply matching profiles to ``pod`` in place, later ones over earlier ones, then translate its resources once.
+
+    Raises: ValueError naming the profile and the field.
+    """
+    skip_resources = around.skip_resources
+    for profile in profiles:
+        skip_resources = skip_resources or keys.SKIP_UPDATE_RESOURCES in profile.annotations
+        if not _skipped(profile, around.draw):
+            _apply(pod, profile, around)
+    if not skip_resources:
+        try:
+            band = priority.with_default(msgspec.convert(pod, Pod))
+        except msgspec.ValidationError as err:
+            names = ", ".join(profile.name for profile in profiles)
+            raise ValueError(f"the pod cannot be read after ClusterColocationProfile {names}: {err}") from err
+        translate_pod(pod, band)
+
+
+def _skipped(profile: ClusterColocationProfile, draw: Callable[[], int]) -> bool:
+    percent = probability(profile)
+    return percent == 0 or (percent != 100 and draw() > percent)
+
+
+def probability(profile: ClusterColocationProfile) -> int:
+    """Percent of matching pods that the profile applies to. Raises ValueError."""
+    given = profile.spec.probability
+    if given is None:
+        return 100
+    if isinstance(given, int):
+        return given
+    number = given.removesuffix("%")
+    if number == given or not number.lstrip("+-").isdecimal():
+        raise ValueError(
+            f"ClusterColocationProfile {profile.name}: spec.probability is {given!r}, neither a number nor a percentage"
+        )
+    return int(number)
+
+
+def _apply(pod: JsonObject, profile: ClusterColocationProfile, around: Surroundings) -> None:
+    spec = profile.spec
+    _set(pod, "labels", spec.labels)
+    _set(pod, "annotations", spec.annotations)
+    _map_keys(pod, "labels", spec.label_keys_mapping)
+    _map_keys(pod, "annotations", spec.annotation_keys_mapping)
+    labels = _texts(pod, "labels")
+    _set(pod, "labels", {key: labels[key] + suffix for key, suffix in (spec.label_suffixes or {}).items() if key in labels})
+    if spec.scheduler_name:
+        _spec(pod)["schedulerName"] = spec.scheduler_name
+    if spec.qos_class:
+        _set(pod, "labels", {keys.QOS_CLASS: spec.qos_class})
+    if spec.priority_class_name:
+        _set_priority(_spec(pod), spec.priority_class_name, profile.name, around)
+    if spec.koordinator_priority is not None:
+        _set(pod, "labels", {keys.PRIORITY: str(spec.koordinator_priority)})
+    if spec.patch is not None:
+        _patch(pod, profile)
+
+
+def _patch(pod: JsonObject, profile: ClusterColocationProfile) -> None:
+    if not isinstance(profile.spec.patch, dict):
+        raise ValueError(f"ClusterColocationProfile {profile.name}: spec.patch is no object")  # noqa: TRY004 — data, not a bug
+    try:
+        merged = strategic_merge(pod, copy.deepcopy(profile.spec.patch))  # a merge shares what it takes over
+    except ApiError as err:
+        raise ValueError(f"ClusterColocationProfile {profile.name}: spec.patch does not fit the pod: {err}") from err
+    pod.clear()
+    pod.update(merged)
+
+
+def _set_priority(spec: JsonObject, name: str, profile: str, around: Surroundings) -> None:
+    found = around.priority_classes(name)
+    if found is None:
+        raise ValueError(
+            f'ClusterColocationProfile {profile}: spec.priorityClassName: priorityclasses.scheduling.k8s.io "{name}" not found'
+        )
+    spec["priorityClassName"] = name
+    spec["priority"] = found.value
+    spec.pop("preemptionPolicy", None)
+    if found.preemption_policy:
+        spec["preemptionPolicy"] = found.preemption_policy
+
+
+def _map_keys(pod: JsonObject, kind: str, mapping: Mapping[str, str] | None) -> None:
+    """Copy values to other keys, sources in sorted order; a missing source gives the empty text."""
+    for source in sorted(mapping or ()):
+        _set(pod, kind, {(mapping or {})[source]: _texts(pod, kind).get(source, "")})
+
+
+def _set(pod: JsonObject, kind: str, texts: Mapping[str, str] | None) -> None:
+    if texts:
+        metadata = pod.setdefault("metadata", {})
+        metadata[kind] = {**(metadata.get(kind) or {}), **texts}
+
+
+def _texts(pod: JsonObject, kind: str) -> Mapping[str, str]:
+    return (pod.get("metadata") or {}).get(kind) or {}
+
+
+def _spec(pod: JsonObject) -> JsonObject:
+    spec: JsonObject = pod.setdefault("spec", {})
+    return spec

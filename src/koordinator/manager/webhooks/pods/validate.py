@@ -1,0 +1,132 @@
+"""May this pod be created or changed so? Steps in order; the first that has an objection decides.
+
+The texts are part of the wire protocol: tools and people match on them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from koordinator.api import keys, priority, qos, wirejson
+from koordinator.api.core import Pod
+from koordinator.api.priority import Band
+from koordinator.api.qos import QoS
+from koordinator.api.quantity import of_milli
+from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, CPU, pod_requests
+from koordinator.manager.webhooks.pods.devices import device_problems
+
+_REQUESTS = "pod.spec.containers[*].resources.requests"
+_FORBIDDEN_BANDS = {
+    QoS.BE: frozenset({Band.NONE, Band.PROD}),
+    QoS.LSR: frozenset({Band.NONE, Band.MID, Band.BATCH, Band.FREE}),
+}
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A user's own rule: labels that every pod must carry, except in some namespaces."""
+
+    name: str = ""
+    required_labels: list[str] | None = msgspec.field(default=None, name="requiredLabels")
+    namespace_whitelist: list[str] | None = msgspec.field(default=None, name="namespaceWhitelist")
+
+
+class Review(msgspec.Struct, frozen=True):
+    """One question: ``old`` is the pod before an UPDATE. ``gates`` are the enabled feature gates."""
+
+    operation: str
+    pod: Pod
+    old: Pod | None = None
+    gates: frozenset[str] = frozenset()
+    rules: tuple[Rule, ...] = ()
+
+
+def denial(review: Review) -> str:
+    """Why not; empty when the pod is fine."""
+    for step in _STEPS:
+        found = list(dict.fromkeys(step(review)))
+        if found:
+            return found[0] if len(found) == 1 else f"[{', '.join(found)}]"
+    return ""
+
+
+def _reservation(review: Review) -> Iterator[str]:
+    if keys.RESERVE_POD in review.pod.annotations:
+        yield f"annotations.{keys.RESERVE_POD}: Forbidden: cannot set in annotations"
+
+
+def _colocation(review: Review) -> Iterator[str]:
+    if review.operation == "UPDATE" and review.old is not None:
+        yield from _immutable(review, review.old)
+    pod = review.pod
+    try:
+        requests = pod_requests(pod)
+    except ValueError as err:
+        yield f'{_REQUESTS}: Invalid value: "": {err}'
+        return
+    qos_class, band = qos.raw(pod), priority.raw(pod)
+    if qos_class is not QoS.BE and (requests.get(BATCH_CPU) or requests.get(BATCH_MEMORY)):
+        yield f"labels.{keys.QOS_CLASS}: Required value: must specify koordinator QoS BE with koordinator colocation resources"
+    if band in _FORBIDDEN_BANDS.get(qos_class, ()):
+        yield f"Pod: Forbidden: {keys.QOS_CLASS}={qos_class} and priorityClass={band} cannot be used in combination"
+    if qos_class in (QoS.LSR, QoS.LSE):
+        yield from _whole_cores(requests.get(CPU, 0))
+
+
+def _immutable(review: Review, old: Pod) -> Iterator[str]:
+    new = review.pod
+    if qos.raw(new) != qos.raw(old):
+        yield f'labels.{keys.QOS_CLASS}: Invalid value: "{qos.raw(new)}": field is immutable'
+    if priority.raw(new) != priority.raw(old):
+        yield f'spec.priority: Invalid value: "{priority.raw(new)}": field is immutable'
+    if "ColocationProfileSkipValidatingPriority" not in review.gates:
+        after = new.labels.get(keys.PRIORITY, "")
+        if after != old.labels.get(keys.PRIORITY, ""):
+            yield f'labels.{keys.PRIORITY}: Invalid value: "{after}": field is immutable'
+
+
+def _whole_cores(milli: int) -> Iterator[str]:
+    if milli == 0:
+        yield f"{_REQUESTS}: Required value: LSR Pod must declare the requested CPUs"
+    elif milli % 1000:
+        yield f'{_REQUESTS}: Invalid value: "{of_milli(milli)}": the requested CPUs of LSR Pod must be integer'
+
+
+def _quota(review: Review) -> Iterator[str]:
+    if review.operation == "UPDATE" and review.old is not None:
+        before, after = review.old.labels.get(keys.QUOTA_PREEMPTIBLE), review.pod.labels.get(keys.QUOTA_PREEMPTIBLE)
+        if before != after:
+            yield "Preemptible label is forbidden modify now."
+
+
+def _devices(review: Review) -> Iterator[str]:
+    if "ValidatePodDeviceResource" not in review.gates:
+        return
+    for container in review.pod.spec.containers:
+        try:
+            yield from device_problems(container.resources.requests)
+        except ValueError as err:
+            yield f'{_REQUESTS}: Invalid value: "": {err}'
+
+
+def _enhanced(review: Review) -> Iterator[str]:
+    if "EnablePodEnhancedValidator" not in review.gates or review.operation not in ("CREATE", "UPDATE"):
+        return
+    pod = review.pod
+    if pod.labels.get(keys.SKIP_ENHANCED_VALIDATION) == "true":
+        return
+    for rule in review.rules:
+        missing = [label for label in rule.required_labels or [] if label not in pod.labels]
+        if missing and pod.namespace not in (rule.namespace_whitelist or []):
+            one = len(missing) == 1
+            yield f"required label '{missing[0]}' is missing" if one else f"required labels are missing: [{' '.join(missing)}]"
+            return
+
+
+_STEPS: tuple[Callable[[Review], Iterator[str]], ...] = (_reservation, _colocation, _quota, _devices, _enhanced)
+
+
+def enhanced_rules(data: Mapping[str, str] | None) -> tuple[Rule, ...]:
+    """The rules of the enhanced validator's ConfigMap; none when it is off. Raises ValueError on unreadable rules."""
+    if not data or data.get("enable", "").strip().lower() != "true":
+        return ()
+    return tuple(wirejson.decode(data.get("rules") or "[]", list[Rule]))

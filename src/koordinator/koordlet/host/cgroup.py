@@ -54,6 +54,10 @@ class Cgroups:
             self._supported.add(file.name)
         return found
 
+    def exists(self, name: str, group: str) -> bool:
+        """Whether the cgroup is there, in the hierarchy of the file ``name``."""
+        return Path(self.directory(name, group)).is_dir()
+
     def forget(self, group: str) -> None:
         """Drop what is kept open and known of a cgroup that is gone."""
         inside = group + "/"

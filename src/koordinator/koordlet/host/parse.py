@@ -1,4 +1,4 @@
-"""The kernel's text files as numbers. Pure; every function raises ValueError with the reason when a text is not as it should."""
+"""The kernel's text files as numbers. Pure; every function raises ValueError with the reason for a text it cannot read."""
 
 from collections.abc import Iterable, Mapping
 

@@ -62,11 +62,8 @@ class File(msgspec.Struct, frozen=True):
         if self.merge is Merge.CPUSET:
             return cpuset.equal(content, text)
         if self.v2 == "cpu.max" and " " in content:
-            return (
-                content.split(maxsplit=1)[0] == text
-                if self.name == "cpu.cfs_quota_us"
-                else content.rsplit(maxsplit=1)[-1] == text
-            )
+            quota, _, period = content.partition(" ")
+            return text == (quota if self.name == "cpu.cfs_quota_us" else period)
         return {content, text} == {"max", str(MAX_INT64)}
 
     def widened(self, content: str, value: str) -> str | None:
@@ -76,7 +73,7 @@ class File(msgspec.Struct, frozen=True):
                 return value if convert.bound(value) > convert.bound(content) else None
             case Merge.CPUSET:
                 old, new = cpuset.parse(content), cpuset.parse(value)
-                return None if new <= old else cpuset.format_(old | new)
+                return None if new <= old else cpuset.to_text(old | new)
             case _:
                 return value
 
@@ -165,8 +162,6 @@ def path(root: str, version: int, file: File, group: str) -> str:
     """The absolute path of a file in one cgroup. Raises LookupError as ``find``."""
     if not file.exists_in(version):
         raise LookupError(f"{file.name} not found in cgroup registry of v{version}")
-    if version == 2 and file.name != "net_cls.classid":
-        parts = (root.rstrip("/"), group.strip("/"), file.v2)
-    else:
-        parts = (root.rstrip("/"), file.subsystem, group.strip("/"), file.name)
-    return "/".join(part for index, part in enumerate(parts) if part or index == 0)
+    unified = version == 2 and file.name != "net_cls.classid"
+    names = (group.strip("/"), file.v2) if unified else (file.subsystem, group.strip("/"), file.name)
+    return "/".join((root.rstrip("/"), *(name for name in names if name)))

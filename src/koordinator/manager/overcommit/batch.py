@@ -16,6 +16,8 @@ Array = npt.NDArray[np.int64]
 
 CPU, MEMORY = 0, 1
 NO_CAP = -1
+DEGRADED = "degrade node resource because of abnormal nodeMetric, reason: degradedByBatchResource"
+DISABLED = "node colocation is disabled in Config, reason: DisableInConfig"
 LIMIT = 1 << 60
 """No input may be larger, so that no sum of a few of them leaves int64."""
 
@@ -77,6 +79,11 @@ def rule_row(strategy: dict[str, Any]) -> tuple[int, ...]:
 
 def _percent(given: int | None, default: int) -> int:
     return default if given is None else min(given, 10**9)
+
+
+def stale(updated: float | None, now: float, minutes: int) -> bool:
+    """Whether a report is no ground to sell on: never made, older than ``minutes``, or as far in the future (whose clock?)."""
+    return updated is None or abs(now - updated) > minutes * 60
 
 
 def safety_margin(capacity: Array, reclaim_percent: Array) -> Array:

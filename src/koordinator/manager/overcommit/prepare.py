@@ -1,13 +1,14 @@
 """What to write on a Node for calculated batch resources: status entries and the annotation that remembers the total."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from koordinator.api import keys, priority, quantity, wirejson
+from koordinator.api import keys, numbers, priority, quantity, wirejson
 from koordinator.api.priority import Band
-from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY
+from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, as_quantity
 
 BATCH = (BATCH_CPU, BATCH_MEMORY)
 ORIGIN = keys.ORIGIN_EXTENDED_ALLOCATABLE
@@ -58,6 +59,15 @@ def prepare_batch(calculated: Mapping[str, int | None], annotations: Mapping[str
     return result
 
 
+def usable_ratio(text: str | None) -> float:
+    """The CPU normalisation ratio in an annotation; 1 when there is none or it cannot be read."""
+    try:
+        ratio = numbers.decimal_float(text) if text else 1.0
+    except ValueError:
+        return 1.0
+    return ratio if ratio > 0 and math.isfinite(ratio) else 1.0
+
+
 def _normalized(name: str, number: int | None, ratio: float) -> int | None:
     if number is None or name != BATCH_CPU or ratio <= 1:
         return number
@@ -74,7 +84,7 @@ def remember(existing: str | None, total: Mapping[str, int | None]) -> str:
         except ValueError:
             resources = {}
     for name, number in total.items():
-        resources[name] = quantity_text(name, number or 0)
+        resources[name] = str(as_quantity(name, number or 0))
     return wirejson.encode({"resources": resources})
 
 
@@ -88,8 +98,3 @@ def third_party(raw: str | None) -> dict[str, int]:
             for name, given in (allocation.resources or {}).items():
                 taken[name] = taken.get(name, 0) + quantity.value(given)
     return taken
-
-
-def quantity_text(name: str, number: int) -> str:
-    """An extended resource as Kubernetes would write it: milli-cores and counts in decimal, bytes in binary form."""
-    return str(quantity.of(number, quantity.BINARY_SI if name.endswith("-memory") else quantity.DECIMAL_SI))

@@ -5,15 +5,10 @@ from typing import Any
 
 from koordinator.api import quantity
 from koordinator.api.quantity import Quantity
+from koordinator.api.resources import GPU, GPU_CORE, GPU_MEMORY, GPU_MEMORY_RATIO, GPU_SHARED, HUAWEI_NPU_CORE
 
 JsonObject = dict[str, Any]
 
-GPU = "koordinator.sh/gpu"
-GPU_CORE = "koordinator.sh/gpu-core"
-GPU_MEMORY = "koordinator.sh/gpu-memory"
-GPU_MEMORY_RATIO = "koordinator.sh/gpu-memory-ratio"
-GPU_SHARED = "koordinator.sh/gpu.shared"
-NPU_CORE = "huawei.com/npu-core"
 _GPU_NAMES = (GPU, GPU_CORE, GPU_MEMORY, GPU_MEMORY_RATIO, GPU_SHARED)
 _FIELD = "pod.spec.containers[*].resources.requests"
 
@@ -49,7 +44,7 @@ def _shared(requests: JsonObject) -> int:
 
 def device_problems(requests: dict[str, str | int | float] | None) -> Iterator[str]:
     """What is wrong with one container's device requests, in the API server's words."""
-    amounts = {name: quantity.read(raw) for name, raw in (requests or {}).items() if name in (*_GPU_NAMES, NPU_CORE)}
+    amounts = {name: quantity.read(raw) for name, raw in (requests or {}).items() if name in (*_GPU_NAMES, HUAWEI_NPU_CORE)}
     gpu, shared = amounts.get(GPU), amounts.get(GPU_SHARED)
     if gpu is not None and shared is not None:
         yield f"{_FIELD}: Forbidden: Forbidden declare GPU and GPU share at same time"
@@ -71,7 +66,7 @@ def _share(shared: Quantity, amounts: dict[str, Quantity]) -> Iterator[str]:
     memory, ratio, core = (amounts.get(name, quantity.ZERO) for name in (GPU_MEMORY, GPU_MEMORY_RATIO, GPU_CORE))
     if shared.value == 0:
         yield f'{_FIELD}: Invalid value: "{shared}": the requested GPU must be greater than zero'
-    if amounts.get(NPU_CORE, quantity.ZERO).value:
+    if amounts.get(HUAWEI_NPU_CORE, quantity.ZERO).value:
         return
     if memory.value == 0 and ratio.value == 0:
         yield f"{_FIELD}: Forbidden: GPU memory and GPU memory ratio all is zero"

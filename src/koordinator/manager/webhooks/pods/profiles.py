@@ -21,12 +21,16 @@ from koordinator.manager.webhooks.pods.translate import translate_pod
 JsonObject = dict[str, Any]
 
 
-class Surroundings(msgspec.Struct):
-    """What of the cluster the mutation of one pod reads. ``draw`` gives a random number in [0, 100)."""
+def draw_percent() -> int:
+    """A random number in [0, 100)."""
+    return random.randrange(100)  # noqa: S311 — a share of pods, not a secret
 
-    priority_classes: Callable[[str], PriorityClass | None]
-    namespace_labels: Mapping[str, str] | None = None
-    draw: Callable[[], int] = lambda: random.randrange(100)  # noqa: S311 — a share of pods, not a secret
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What of the cluster the mutation of one pod reads."""
+
+    priority_class: Callable[[str], PriorityClass | None]
+    draw: Callable[[], int] = draw_percent
     skip_resources: bool = False
 
 
@@ -122,7 +126,7 @@ def _patch(pod: JsonObject, profile: ClusterColocationProfile) -> None:
 
 
 def _set_priority(spec: JsonObject, name: str, profile: str, around: Surroundings) -> None:
-    found = around.priority_classes(name)
+    found = around.priority_class(name)
     if found is None:
         raise ValueError(
             f'ClusterColocationProfile {profile}: spec.priorityClassName: priorityclasses.scheduling.k8s.io "{name}" not found'

@@ -7,19 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from koordinator.api import keys, priority, qos, wirejson
+from koordinator.api import keys, wirejson
 from koordinator.api.core import Pod
-from koordinator.api.priority import Band
-from koordinator.api.qos import QoS
-from koordinator.api.quantity import of_milli
-from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, CPU, pod_requests
+from koordinator.api.validation import aggregate, pod_problems
 from koordinator.manager.webhooks.pods.devices import device_problems
 
 _REQUESTS = "pod.spec.containers[*].resources.requests"
-_FORBIDDEN_BANDS = {
-    QoS.BE: frozenset({Band.NONE, Band.PROD}),
-    QoS.LSR: frozenset({Band.NONE, Band.MID, Band.BATCH, Band.FREE}),
-}
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -43,9 +36,8 @@ class Review(msgspec.Struct, frozen=True):
 def denial(review: Review) -> str:
     """Why not; empty when the pod is fine."""
     for step in _STEPS:
-        found = list(dict.fromkeys(step(review)))
-        if found:
-            return found[0] if len(found) == 1 else f"[{', '.join(found)}]"
+        if message := aggregate(list(step(review))):
+            return message
     return ""
 
 
@@ -55,40 +47,12 @@ def _reservation(review: Review) -> Iterator[str]:
 
 
 def _colocation(review: Review) -> Iterator[str]:
-    if review.operation == "UPDATE" and review.old is not None:
-        yield from _immutable(review, review.old)
-    pod = review.pod
+    old = review.old if review.operation == "UPDATE" else None
+    check = "ColocationProfileSkipValidatingPriority" not in review.gates
     try:
-        requests = pod_requests(pod)
+        yield from pod_problems(review.pod, old, check_sub_priority=check)
     except ValueError as err:
         yield f'{_REQUESTS}: Invalid value: "": {err}'
-        return
-    qos_class, band = qos.raw(pod), priority.raw(pod)
-    if qos_class is not QoS.BE and (requests.get(BATCH_CPU) or requests.get(BATCH_MEMORY)):
-        yield f"labels.{keys.QOS_CLASS}: Required value: must specify koordinator QoS BE with koordinator colocation resources"
-    if band in _FORBIDDEN_BANDS.get(qos_class, ()):
-        yield f"Pod: Forbidden: {keys.QOS_CLASS}={qos_class} and priorityClass={band} cannot be used in combination"
-    if qos_class in (QoS.LSR, QoS.LSE):
-        yield from _whole_cores(requests.get(CPU, 0))
-
-
-def _immutable(review: Review, old: Pod) -> Iterator[str]:
-    new = review.pod
-    if qos.raw(new) != qos.raw(old):
-        yield f'labels.{keys.QOS_CLASS}: Invalid value: "{qos.raw(new)}": field is immutable'
-    if priority.raw(new) != priority.raw(old):
-        yield f'spec.priority: Invalid value: "{priority.raw(new)}": field is immutable'
-    if "ColocationProfileSkipValidatingPriority" not in review.gates:
-        after = new.labels.get(keys.PRIORITY, "")
-        if after != old.labels.get(keys.PRIORITY, ""):
-            yield f'labels.{keys.PRIORITY}: Invalid value: "{after}": field is immutable'
-
-
-def _whole_cores(milli: int) -> Iterator[str]:
-    if milli == 0:
-        yield f"{_REQUESTS}: Required value: LSR Pod must declare the requested CPUs"
-    elif milli % 1000:
-        yield f'{_REQUESTS}: Invalid value: "{of_milli(milli)}": the requested CPUs of LSR Pod must be integer'
 
 
 def _quota(review: Review) -> Iterator[str]:

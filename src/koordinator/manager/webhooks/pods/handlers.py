@@ -1,0 +1,114 @@
+"""The two pod webhooks: decode, run the steps in their order, answer. What of the cluster they need comes through ``View``."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from koordinator.api.config import ClusterColocationProfile
+from koordinator.api.core import Pod, PriorityClass
+from koordinator.kube.patches import json_diff
+from koordinator.manager.webhooks.admission import ALLOWED, Answer, Request, denied
+from koordinator.manager.webhooks.pods.devices import complete_devices
+from koordinator.manager.webhooks.pods.extended import write_extended_spec
+from koordinator.manager.webhooks.pods.profiles import Surroundings, apply_profiles, draw_percent, matching
+from koordinator.manager.webhooks.pods.validate import Review, Rule, denial
+
+JsonObject = dict[str, Any]
+
+
+class View(Protocol):
+    """What the pod webhooks read of the cluster."""
+
+    def profiles(self) -> Iterable[ClusterColocationProfile]: ...
+
+    async def namespace_labels(self, name: str) -> Mapping[str, str] | None:
+        """None when there is no such namespace."""
+        ...
+
+    async def priority_class(self, name: str) -> PriorityClass | None: ...
+
+    def pod_rules(self) -> tuple[Rule, ...]:
+        """The enhanced validator's rules."""
+        ...
+
+
+class PodWebhooks:
+    """``mutate`` and ``validate`` answer one AdmissionReview request each. No state of their own."""
+
+    def __init__(self, view: View, gates: frozenset[str], draw: Callable[[], int] = draw_percent) -> None:
+        self._view, self._gates, self._draw = view, gates, draw
+
+    async def mutate(self, request: Request) -> Answer:
+        if not _concerns_pods(request) or request.operation != "CREATE":
+            return ALLOWED
+        try:
+            before, pod = _decode(request), _decode(request)
+        except msgspec.DecodeError as err:
+            return denied(400, f"pod {request.namespace}/{request.name} cannot be read: {err}")
+        borrowed = not pod["metadata"].get("namespace")
+        if borrowed:
+            pod["metadata"]["namespace"] = request.namespace
+        try:
+            await self._mutate(pod)
+        except ValueError as err:
+            return denied(500, str(err))
+        if borrowed:
+            pod["metadata"].pop("namespace", None)
+        return Answer(patch=json_diff(before, pod))
+
+    async def _mutate(self, pod: JsonObject) -> None:
+        await self._apply_profiles(pod)
+        if "DisableExtendedResourceSpec" not in self._gates:
+            write_extended_spec(pod)
+        if "DisableDeviceResourceSpec" not in self._gates:
+            complete_devices(pod)
+
+    async def _apply_profiles(self, pod: JsonObject) -> None:
+        profiles = list(self._view.profiles())
+        if not profiles:
+            return
+        metadata = pod["metadata"]
+        namespace_labels = await self._view.namespace_labels(metadata["namespace"])
+        found = matching(profiles, metadata.get("labels") or {}, namespace_labels)
+        if not found:
+            return
+        wanted = {profile.spec.priority_class_name for profile in found} - {""}
+        classes = {name: await self._view.priority_class(name) for name in wanted}
+        skip = "ColocationProfileSkipMutatingResources" in self._gates
+        apply_profiles(pod, found, Surroundings(classes.get, self._draw, skip))
+
+    async def validate(self, request: Request) -> Answer:
+        if not _concerns_pods(request) or (request.operation == "DELETE" and not request.has_old_object):
+            return ALLOWED
+        try:
+            review = self._review(request)
+        except msgspec.DecodeError as err:
+            return denied(400, f"pod {request.namespace}/{request.name} cannot be read: {err}")
+        message = denial(review)
+        return denied(400, message) if message else ALLOWED
+
+    def _review(self, request: Request) -> Review:
+        old = msgspec.json.decode(request.old_object, type=Pod) if request.has_old_object else None
+        pod = msgspec.json.decode(request.object, type=Pod) if request.has_object else old
+        if pod is None:
+            raise msgspec.DecodeError("the request carries no object")
+        pod.metadata.namespace = pod.metadata.namespace or request.namespace
+        return Review(request.operation, pod, old, self._gates, self._view.pod_rules())
+
+
+def _concerns_pods(request: Request) -> bool:
+    return request.resource.resource == "pods" and not request.sub_resource
+
+
+@functools.cache
+def _object_decoder() -> msgspec.json.Decoder[JsonObject]:
+    return msgspec.json.Decoder(JsonObject)
+
+
+def _decode(request: Request) -> JsonObject:
+    pod = _object_decoder().decode(request.object)
+    if not isinstance(pod.get("metadata"), dict):
+        pod["metadata"] = {}
+    return pod

@@ -1,0 +1,127 @@
+"""Vectors of the manager: overcommit, preparation of nodes, profiles, pod validation."""
+
+import msgspec
+
+from koordinator.api import quantity
+from koordinator.api.config import ClusterColocationProfile
+from koordinator.api.core import Node, Pod, PriorityClass
+from koordinator.api.meta import parse_time
+from koordinator.api.slo import NodeMetric
+from koordinator.manager.overcommit import batch, inputs, prepare, zones
+from koordinator.manager.webhooks.pods import devices, profiles, validate
+
+
+def batch_case(case):
+    metric = inputs.reported(msgspec.convert(case.get("nodeMetric") or {}, NodeMetric))
+    strategy = case["strategy"]
+    if batch.stale(metric.updated, parse_time(case["now"]), strategy.get("degradeTimeMinutes", 15)):
+        return {"reset": True, "message": batch.DEGRADED}
+    pods = [inputs.pod_share(msgspec.convert(pod, Pod)) for pod in case["pods"]]
+    row = inputs.demand_row(inputs.node_share(msgspec.convert(case["node"], Node)), pods, metric)
+    rules = batch.Rules.of([batch.rule_row(strategy)])
+    cpu, memory = batch.batch(batch.Demand.of([row]), rules)[0].tolist()
+    result = {"batch-cpu": cpu, "batch-memory": memory}
+    if found := zone_capacities(case.get("noderesourcetopology")):
+        sold = zones.zone_batch(list(found.values()), row, rules, pods, metric).tolist()
+        result["zones"] = {
+            name: {"batch-cpu": one[0], "batch-memory": one[1] / 1000} for name, one in zip(found, sold, strict=True)
+        }
+    return result
+
+
+def zone_capacities(topology):
+    found = {}
+    for zone in (topology or {}).get("zones") or []:
+        given = {resource["name"]: resource["allocatable"] for resource in zone["resources"]}
+        found[zone["name"]] = (quantity.milli_value(given["cpu"]), quantity.value(given["memory"]))
+    return found
+
+
+def numbers(value):
+    """Quantity texts in a zones answer as numbers."""
+    if isinstance(value, dict):
+        return {name: numbers(one) for name, one in value.items()}
+    return quantity.parse(value).nano / quantity.NANO if isinstance(value, str) and value[:1].isdigit() else value
+
+
+def zones_by_number(expected, actual):
+    want, got = numbers(expected), numbers({name: actual.get(name) for name in expected})
+    return "" if want == got else f"expected {want}, got {got}"
+
+
+def prepare_case(case):
+    calculated = {name: None if text is None else quantity.value(text) for name, text in case["calculated"].items()}
+    result = prepare.prepare_batch(calculated, case["node"]["annotations"], prepare.usable_ratio(case.get("ratio")))
+    origin = result.annotations.get(prepare.ORIGIN)
+    remembered = msgspec.json.decode(origin)["resources"] if origin else None
+    return {
+        "allocatable": result.resources,
+        "capacity": result.resources,
+        "origin": {name: quantity.value(text) for name, text in msgspec.json.decode(origin)["resources"].items()}
+        if origin
+        else None,
+        "error": bool(result.problem),
+    }
+
+
+def diff_case(case):
+    old, new = (None if case[name] is None else quantity.parse(case[name]) for name in ("old", "new"))
+    return {"needSync": quantity.differs(old, new, case["resourceDiffThreshold"])}
+
+
+def enabled(case):
+    return frozenset(name for name, on in case.get("featureGates", {}).items() if on)
+
+
+def profile_case(case):
+    pod = case["pod"]
+    classes = {
+        name: msgspec.convert({"metadata": {"name": name}, **given}, PriorityClass)
+        for name, given in case["priorityClasses"].items()
+    }
+    given = [msgspec.convert(profile, ClusterColocationProfile) for profile in case["profiles"]]
+    found = profiles.matching(given, pod["metadata"].get("labels") or {}, case["namespaceLabels"])
+    if found:
+        skip = "ColocationProfileSkipMutatingResources" in enabled(case)
+        profiles.apply_profiles(pod, found, profiles.Surroundings(classes.get, lambda: case["rand"], skip))
+    return {"pod": pod}
+
+
+def normal(value, inside=""):
+    """Quantities of resource lists by number, everything else as it is."""
+    if isinstance(value, dict):
+        return {
+            name: normal(one, name if name in ("requests", "limits", "overhead") else inside) for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [normal(one) for one in value]
+    return quantity.parse(value).nano if inside and isinstance(value, str) else value
+
+
+def by_number(expected, actual):
+    want, got = normal(expected), normal(actual)
+    return "" if want == got else f"expected {want}, got {got}"
+
+
+def validate_case(case):
+    old = msgspec.convert(case["oldPod"], Pod) if case.get("oldPod") else None
+    rules = validate.enhanced_rules(case.get("podEnhancedValidatorConfig"))
+    message = validate.denial(validate.Review(case["operation"], msgspec.convert(case["pod"], Pod), old, enabled(case), rules))
+    return {"allowed": not message, "message": message}
+
+
+def device_case(case):
+    pod = {"spec": {"containers": [{"name": "main", "resources": case["containerResources"]}]}}
+    devices.complete_devices(pod)
+    return {"containerResources": pod["spec"]["containers"][0]["resources"]}
+
+
+ADAPTERS = {
+    "batch": batch_case,
+    "prepare": prepare_case,
+    "resourcediff": diff_case,
+    "profile": profile_case,
+    "podvalidate": validate_case,
+    "devicespec": device_case,
+}
+DIFFERENCE = {"batch": zones_by_number, "profile": by_number, "devicespec": by_number}

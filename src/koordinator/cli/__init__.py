@@ -1,0 +1,1 @@
+"""`koord`: thin verbs; each calls one function of the packages below."""

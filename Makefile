@@ -7,7 +7,7 @@ DIR ?= ../shared/vectors
 AREA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check vectors bench lock clean
+.PHONY: help setup demo test check vectors bench docs lock clean
 
 help: ## List what can be made.
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -33,6 +33,7 @@ check: setup ## Lint, types, layering, stale generated files.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m koordinator.cli.reference docs/reference/cli.md --check
 
 vectors: setup ## Run protocol vectors: DIR=<folder> [AREA=<area>].
 	$(BIN)/python -m tests.vectors.run --dir "$(DIR)" $(if $(AREA),--area $(AREA))
@@ -42,6 +43,9 @@ bench: setup ## Run every benchmark; `make bench-<name>` runs one.
 
 bench-%: setup
 	$(BIN)/python -m benchmarks $*
+
+docs: setup ## Write generated documentation afresh.
+	$(BIN)/python -m koordinator.cli.reference docs/reference/cli.md
 
 lock: setup ## Write requirements/*.txt afresh from pyproject.toml.
 	./scripts/lock

@@ -32,9 +32,9 @@ def up(
         ),
     ] = None,
     demo: Annotated[
-        bool, typer.Option(help="Deploy the demo's service, load and batch jobs once the cluster is ready.")
+        bool, typer.Option("--demo", help="Deploy the demo's service, load and batch jobs once the cluster is ready.")
     ] = False,
-    detach: Annotated[bool, typer.Option(help="Return when the cluster is ready; `koord down` stops it.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when the cluster is ready; `koord down` stops it.")] = False,
 ) -> None:
     """Start a cluster on this machine and stay; Ctrl-C stops it."""
     from koordinator.cluster import up as cluster_up

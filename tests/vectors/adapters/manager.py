@@ -57,9 +57,7 @@ def prepare_case(case):
     return {
         "allocatable": result.resources,
         "capacity": result.resources,
-        "origin": {name: quantity.value(text) for name, text in msgspec.json.decode(origin)["resources"].items()}
-        if origin
-        else None,
+        "origin": remembered and {name: quantity.value(text) for name, text in remembered.items()},
         "error": bool(result.problem),
     }
 

@@ -53,11 +53,11 @@ def from_secret(data: dict[str, str] | None) -> Bundle | None:
     return Bundle(*parts)
 
 
-def renewed(bundle: Bundle | None, host: str, now: float) -> Bundle | None:
-    """A fresh bundle where ``bundle`` will not do for ``host``, None where it will. An existing CA that lasts is kept."""
+def good_bundle(bundle: Bundle | None, host: str, now: float) -> Bundle:
+    """``bundle`` itself where it will do for ``host``, else a fresh one. An existing CA that lasts is kept."""
     moment = dt.datetime.fromtimestamp(now, tz=dt.UTC)
     if bundle is not None and _serves(bundle, host, moment + RENEW_SERVER):
-        return None
+        return bundle
     authority = _authority(bundle, moment + RENEW_CA) or _new_authority(moment)
     return _issue(authority, host, moment)
 

@@ -4,13 +4,36 @@ All structs decode partially: fields that we do not read are ignored, so objects
 """
 
 import datetime as dt
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 
 class Struct(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
     """Base of wire types: camelCase on the wire, absent fields take their default, defaults are not written."""
+
+
+# What plain types cannot say, for readers of JSON texts (``api.wirejson``) and for CRD schemas. Decoding objects ignores it.
+Int32 = Annotated[int, msgspec.Meta(extra={"format": "int32"})]
+IntOrString = Annotated[int | str, msgspec.Meta(extra={"format": "int-or-string"})]
+DurationText = Annotated[str, msgspec.Meta(extra={"format": "duration"})]
+TimeText = Annotated[str, msgspec.Meta(extra={"format": "date-time"})]
+
+
+def bounded(low: int | None = None, high: int | None = None) -> Any:
+    """A range that the CRD schema states and decoding does not enforce, for use in ``Annotated``."""
+    limits = {"minimum": low, "maximum": high}
+    return msgspec.Meta(extra_json_schema={name: limit for name, limit in limits.items() if limit is not None})
+
+
+Percent = Annotated[int, bounded(0, 100)]
+
+
+def always(value: T) -> T:
+    """A default that is written even so, for the fields that other readers expect to be there."""
+    return msgspec.field(default_factory=lambda: value)
 
 
 class OwnerReference(Struct):

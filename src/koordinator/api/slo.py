@@ -6,6 +6,13 @@ import msgspec
 
 from koordinator.api.core import Quantities
 from koordinator.api.meta import Object, Struct
+from koordinator.api.strategies import (
+    CPUBurstStrategy,
+    HostApplication,
+    ResourceQOSStrategy,
+    ResourceThresholdStrategy,
+    SystemStrategy,
+)
 
 
 class ResourceMap(Struct):
@@ -74,26 +81,15 @@ class NodeMetric(Object):
     status: NodeMetricStatus = msgspec.field(default_factory=NodeMetricStatus)
 
 
-class ResourceThresholdStrategy(Struct):
-    """When best-effort work is squeezed or evicted (`resource-threshold-config`). All optional: overlays fill them."""
-
-    enable: bool | None = None
-    cpu_suppress_threshold_percent: int | None = None
-    cpu_suppress_min_percent: int | None = None
-    cpu_suppress_policy: str | None = None
-    memory_evict_threshold_percent: int | None = None
-    memory_evict_lower_percent: int | None = None
-
-
 class NodeSLOSpec(Struct):
     resource_used_threshold_with_be: ResourceThresholdStrategy | None = msgspec.field(
         default=None, name="resourceUsedThresholdWithBE"
     )
-    resource_qos_strategy: dict[str, Any] | None = msgspec.field(default=None, name="resourceQOSStrategy")
-    cpu_burst_strategy: dict[str, Any] | None = msgspec.field(default=None, name="cpuBurstStrategy")
-    system_strategy: dict[str, Any] | None = None
+    resource_qos_strategy: ResourceQOSStrategy | None = msgspec.field(default=None, name="resourceQOSStrategy")
+    cpu_burst_strategy: CPUBurstStrategy | None = None
+    system_strategy: SystemStrategy | None = None
     extensions: dict[str, Any] | None = None
-    host_applications: list[dict[str, Any]] | None = None
+    host_applications: list[HostApplication] | None = None
 
 
 class NodeSLO(Object):

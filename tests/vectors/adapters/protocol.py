@@ -4,8 +4,9 @@ import msgspec
 
 from koordinator.api import amplification, cpuset, eviction, priority, qos, quantity, resources, validation
 from koordinator.api.annotations import Malformed
-from koordinator.api.core import Pod
+from koordinator.api.core import Node, Pod
 from koordinator.api.priority import Band
+from koordinator.api.sloconfig import nodeslo, resolve
 
 
 def attempt(read):
@@ -65,6 +66,11 @@ def cpuset_case(case):
         case "equal":
             return {"result": cpuset.equal(case["a"], case["b"])}
     raise NotImplementedError(case["op"])
+
+
+def plain(value):
+    """A struct as the JSON that would go on the wire."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def read_pod(raw):
@@ -131,4 +137,22 @@ def qos_case(case):
     return QOS_OPERATIONS[case["op"]](case)
 
 
-ADAPTERS = {"quantity": quantity_case, "cpuset": cpuset_case, "qos-priority": qos_case}
+def colocation_strategy(case):
+    node = msgspec.convert(case["node"], Node)
+    config = resolve.resolve_colocation(case["config"])
+    return {"strategy": plain(resolve.colocation_for_node(config, node.labels, node.annotations))}
+
+
+def node_slo(case):
+    node = msgspec.convert(case["node"], Node)
+    return plain(nodeslo.Settings.read(case["data"]).for_node(node.labels, node.annotations))
+
+
+SLOCONFIG_OPERATIONS = {"colocation": colocation_strategy, "nodeslo": node_slo}
+
+
+def sloconfig_case(case):
+    return SLOCONFIG_OPERATIONS[case["op"]](case)
+
+
+ADAPTERS = {"quantity": quantity_case, "cpuset": cpuset_case, "qos-priority": qos_case, "sloconfig": sloconfig_case}

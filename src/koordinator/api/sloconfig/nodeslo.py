@@ -1,0 +1,195 @@
+"""The keys of the ConfigMap that become a NodeSLO: their defaults and how they resolve to one node's strategy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from koordinator.api import keys, quantity
+from koordinator.api.annotations import Malformed, Text
+from koordinator.api.meta import LabelSelector, Struct
+from koordinator.api.slo import NodeSLOSpec
+from koordinator.api.sloconfig.resolve import Override, Resolved, merge, read_text, selector_of
+from koordinator.api.strategies import (
+    CPUBurstStrategy,
+    HostApplication,
+    ResourceQOSStrategy,
+    ResourceThresholdStrategy,
+    SystemStrategy,
+)
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+RESOURCE_THRESHOLD_CONFIG = "resource-threshold-config"
+RESOURCE_QOS_CONFIG = "resource-qos-config"
+CPU_BURST_CONFIG = "cpu-burst-config"
+SYSTEM_CONFIG = "system-config"
+HOST_APPLICATION_CONFIG = "host-application-config"
+
+NETWORK_BANDWIDTH = Text(keys.NETWORK_BANDWIDTH, lambda text: str(quantity.parse(text)))
+
+
+class NodeThreshold(ResourceThresholdStrategy):
+    name: str = ""
+    node_selector: LabelSelector | None = None
+
+
+class ResourceThresholdConfig(Struct):
+    cluster_strategy: ResourceThresholdStrategy | None = None
+    node_strategies: list[NodeThreshold] | None = None
+
+
+class NodeResourceQOS(ResourceQOSStrategy):
+    name: str = ""
+    node_selector: LabelSelector | None = None
+
+
+class ResourceQOSConfig(Struct):
+    cluster_strategy: ResourceQOSStrategy | None = None
+    node_strategies: list[NodeResourceQOS] | None = None
+
+
+class NodeCPUBurst(CPUBurstStrategy):
+    name: str = ""
+    node_selector: LabelSelector | None = None
+
+
+class CPUBurstNodeConfig(Struct):
+    cluster_strategy: CPUBurstStrategy | None = None
+    node_strategies: list[NodeCPUBurst] | None = None
+
+
+class NodeSystem(SystemStrategy):
+    name: str = ""
+    node_selector: LabelSelector | None = None
+
+
+class SystemConfig(Struct):
+    cluster_strategy: SystemStrategy | None = None
+    node_strategies: list[NodeSystem] | None = None
+
+
+class Applications(Struct):
+    applications: list[HostApplication] | None = None
+
+
+class NodeHostApplications(Applications):
+    name: str = ""
+    node_selector: LabelSelector | None = None
+
+
+class HostApplicationConfig(Applications):
+    node_configs: list[NodeHostApplications] | None = None
+
+
+class StrategyKey(msgspec.Struct, Generic[S], frozen=True):
+    """One key with a ``clusterStrategy`` and ``nodeStrategies``. ``label`` is its name in events."""
+
+    key: str
+    label: str
+    type: Any
+    default: S
+
+    def resolve(self, text: str | None) -> Resolved[S] | Malformed:
+        """An absent key is the default; the empty text, as any other that is not JSON, is Malformed."""
+        if text is None:
+            return Resolved(self.default)
+        config = read_text(self.key, text, self.type)
+        if isinstance(config, Malformed):
+            return config
+        return merge(self.default, config.cluster_strategy, config.node_strategies)
+
+
+DEFAULT_THRESHOLD = ResourceThresholdStrategy(
+    enable=False,
+    cpu_suppress_threshold_percent=65,
+    cpu_suppress_policy="cpuset",
+    memory_evict_threshold_percent=70,
+    cpu_evict_policy="evictByRealLimit",
+)
+DEFAULT_CPU_BURST = CPUBurstStrategy(
+    policy="none",
+    cpu_burst_percent=1000,
+    cfs_quota_burst_percent=300,
+    cfs_quota_burst_period_seconds=-1,
+    share_pool_threshold_percent=50,
+)
+DEFAULT_SYSTEM = SystemStrategy(total_network_bandwidth="0")
+
+RESOURCE_THRESHOLD = StrategyKey(RESOURCE_THRESHOLD_CONFIG, "ThresholdCfg", ResourceThresholdConfig, DEFAULT_THRESHOLD)
+RESOURCE_QOS = StrategyKey(RESOURCE_QOS_CONFIG, "ResourceQOSCfg", ResourceQOSConfig, ResourceQOSStrategy())
+CPU_BURST = StrategyKey(CPU_BURST_CONFIG, "CPUBurstCfg", CPUBurstNodeConfig, DEFAULT_CPU_BURST)
+SYSTEM = StrategyKey(SYSTEM_CONFIG, "SystemCfg", SystemConfig, DEFAULT_SYSTEM)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All keys resolved. A key that could not be read has its default here and stands in ``malformed`` with the reason."""
+
+    threshold: Resolved[ResourceThresholdStrategy] = Resolved(DEFAULT_THRESHOLD)
+    resource_qos: Resolved[ResourceQOSStrategy] = Resolved(ResourceQOSStrategy())
+    cpu_burst: Resolved[CPUBurstStrategy] = Resolved(DEFAULT_CPU_BURST)
+    system: Resolved[SystemStrategy] = Resolved(DEFAULT_SYSTEM)
+    applications: Resolved[Applications] = Resolved(Applications())
+    malformed: tuple[Malformed, ...] = ()
+
+    @classmethod
+    def read(cls, data: Mapping[str, str] | None, previous: "Settings | None" = None) -> "Settings":
+        """The ConfigMap's ``data``. A key that cannot be read keeps what ``previous`` said."""
+        texts, before = data or {}, previous or cls()
+        parts: dict[str, Any] = {}
+        bad: list[Malformed] = []
+        for field, resolve in _READERS.items():
+            part = resolve(texts)
+            if isinstance(part, Malformed):
+                bad.append(part)
+                part = getattr(before, field)
+            parts[field] = part
+        return cls(**parts, malformed=tuple(bad))
+
+    def for_node(self, labels: Mapping[str, str] | None, annotations: Mapping[str, str] | None) -> NodeSLOSpec:
+        """One node's NodeSLO spec. An unreadable bandwidth annotation leaves ``system_strategy`` out."""
+        system = system_for_node(self.system, labels, annotations)
+        return NodeSLOSpec(
+            resource_used_threshold_with_be=self.threshold.for_labels(labels),
+            resource_qos_strategy=self.resource_qos.for_labels(labels),
+            cpu_burst_strategy=self.cpu_burst.for_labels(labels),
+            system_strategy=None if isinstance(system, Malformed) else system,
+            host_applications=self.applications.for_labels(labels).applications,
+        )
+
+
+def resolve_host_applications(text: str | None) -> Resolved[Applications] | Malformed:
+    """The first matching entry's list replaces the cluster's, even when it is empty."""
+    if text is None:
+        return Resolved(Applications())
+    config = read_text(HOST_APPLICATION_CONFIG, text, HostApplicationConfig)
+    if isinstance(config, Malformed):
+        return config
+    overrides = (Override(one.name, selector_of(one), _only(one.applications)) for one in config.node_configs or [])
+    return Resolved(_only(config.applications), tuple(overrides))
+
+
+def system_for_node(
+    config: Resolved[SystemStrategy], labels: Mapping[str, str] | None, annotations: Mapping[str, str] | None
+) -> SystemStrategy | Malformed:
+    """The node's strategy; its bandwidth annotation, where there is one, wins, and spoils all when it cannot be read."""
+    strategy = config.for_labels(labels)
+    bandwidth = NETWORK_BANDWIDTH.read(annotations)
+    if bandwidth is None:
+        return strategy
+    if isinstance(bandwidth, Malformed):
+        return bandwidth
+    return msgspec.structs.replace(strategy, total_network_bandwidth=bandwidth)
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, str]], Any]] = {
+    "threshold": lambda texts: RESOURCE_THRESHOLD.resolve(texts.get(RESOURCE_THRESHOLD_CONFIG)),
+    "resource_qos": lambda texts: RESOURCE_QOS.resolve(texts.get(RESOURCE_QOS_CONFIG)),
+    "cpu_burst": lambda texts: CPU_BURST.resolve(texts.get(CPU_BURST_CONFIG)),
+    "system": lambda texts: SYSTEM.resolve(texts.get(SYSTEM_CONFIG)),
+    "applications": lambda texts: resolve_host_applications(texts.get(HOST_APPLICATION_CONFIG)),
+}
+
+
+def _only(applications: Sequence[HostApplication] | None) -> Applications:
+    return Applications(applications=list(applications) if applications is not None else None)

@@ -6,7 +6,9 @@ from koordinator.api import amplification, cpuset, eviction, priority, qos, quan
 from koordinator.api.annotations import Malformed
 from koordinator.api.core import Node, Pod
 from koordinator.api.priority import Band
-from koordinator.api.sloconfig import nodeslo, resolve
+from koordinator.api.slo import NodeSLOSpec
+from koordinator.api.sloconfig import completion, nodeslo, resolve, review
+from koordinator.api.sloconfig.colocation import NodeColocation
 
 
 def attempt(read):
@@ -148,7 +150,36 @@ def node_slo(case):
     return plain(nodeslo.Settings.read(case["data"]).for_node(node.labels, node.annotations))
 
 
-SLOCONFIG_OPERATIONS = {"colocation": colocation_strategy, "nodeslo": node_slo}
+def koordlet_merge(case):
+    completed = plain(completion.complete(msgspec.convert(case["spec"], NodeSLOSpec)))
+    return completed | {f"{part}.{name}": kind for part, kinds in completed.items() for name, kind in flattened(kinds)}
+
+
+def flattened(value, path=""):
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield f"{path}{name}", inner
+        yield from flattened(inner, f"{path}{name}.")
+
+
+def overlap(case):
+    nodes = msgspec.convert(case["nodeConfigs"], list[NodeColocation])
+    return {"error": bool(review.overlapping(nodes))}
+
+
+def review_key(case):
+    data = {case["key"]: case["config"]}
+    if "systemConfig" in case:
+        data[nodeslo.SYSTEM_CONFIG] = case["systemConfig"]
+    return {"error": review.review(case["key"], data) is not None}
+
+
+SLOCONFIG_OPERATIONS = {
+    "colocation": colocation_strategy,
+    "nodeslo": node_slo,
+    "koordletMerge": koordlet_merge,
+    "overlap": overlap,
+    "validate": review_key,
+}
 
 
 def sloconfig_case(case):

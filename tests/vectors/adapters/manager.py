@@ -6,15 +6,19 @@ from koordinator.api import quantity
 from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import Node, Pod, PriorityClass
 from koordinator.api.meta import parse_time
-from koordinator.api.slo import NodeMetric
+from koordinator.api.slo import NodeMetric, NodeSLOSpec
+from koordinator.api.sloconfig.colocation import ColocationStrategy
+from koordinator.api.sloconfig.resolve import COLOCATION_CONFIG, Resolved
+from koordinator.manager import config
+from koordinator.manager.config import ConfigCache
 from koordinator.manager.overcommit import batch, inputs, prepare, zones
 from koordinator.manager.webhooks.pods import devices, profiles, validate
 
 
 def batch_case(case):
     metric = inputs.reported(msgspec.convert(case.get("nodeMetric") or {}, NodeMetric))
-    strategy = case["strategy"]
-    if batch.stale(metric.updated, parse_time(case["now"]), strategy.get("degradeTimeMinutes", 15)):
+    strategy = msgspec.convert(case["strategy"], ColocationStrategy)
+    if batch.stale(metric.updated, parse_time(case["now"]), strategy.degrade_time_minutes):
         return {"reset": True, "message": batch.DEGRADED}
     pods = [inputs.pod_share(msgspec.convert(pod, Pod)) for pod in case["pods"]]
     row = inputs.demand_row(inputs.node_share(msgspec.convert(case["node"], Node)), pods, metric)
@@ -114,7 +118,41 @@ def device_case(case):
     return {"containerResources": pod["spec"]["containers"][0]["resources"]}
 
 
+def node_of(given):
+    return msgspec.convert({"metadata": {"name": "n", **given}}, Node)
+
+
+def strategy_case(case):
+    cache = ConfigCache()
+    cache.sync({} if case["config"] is None else {COLOCATION_CONFIG: case["config"]})
+    answer = {"configAvailable": cache.colocation is not None, "errorStatus": cache.colocation_error}
+    strategy = cache.colocation_of(node_of(case["node"]))
+    if strategy is None:
+        return answer
+    shown = msgspec.to_builtins(strategy)
+    answer["strategy"] = {name: shown.get(name) for name in case["show"]}
+    return {**answer, "colocationEnabled": cache.colocation_enabled(strategy)}
+
+
+def nodeslo_case(case):
+    cache = ConfigCache()
+    for field, key in config.STRATEGIES.items():
+        wire = {name: encoded for encoded, name in strategy_fields()}[field]
+        if wire in case.get("previous", {}):
+            cache.strategies[field] = Resolved(msgspec.convert(case["previous"][wire], type(key.default)))
+    outcome = cache.sync(case["configMap"])
+    spec, _ = cache.slo_of(node_of(case["node"]))
+    shown = msgspec.to_builtins(spec)
+    return {"spec": {name: shown.get(name) for name in case["show"]}, "events": [one.reason for one in outcome.problems]}
+
+
+def strategy_fields():
+    return [(field.encode_name, field.name) for field in msgspec.structs.fields(NodeSLOSpec)]
+
+
 ADAPTERS = {
+    "strategy": strategy_case,
+    "nodeslo": nodeslo_case,
     "batch": batch_case,
     "prepare": prepare_case,
     "resourcediff": diff_case,

@@ -7,10 +7,12 @@ Koordinator's batchresource plugin digit by digit: percentages become float64 ra
 """
 
 import enum
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from koordinator.api.sloconfig.colocation import ColocationStrategy
 
 Array = npt.NDArray[np.int64]
 
@@ -65,20 +67,20 @@ class Rules(NamedTuple):
         return cls(*(table[:, i, :] for i in range(3)))
 
 
-def rule_row(strategy: dict[str, Any]) -> tuple[int, ...]:
+def rule_row(strategy: ColocationStrategy) -> tuple[int, ...]:
     """One row of ``Rules`` from a merged colocation strategy."""
     return (
-        _percent(strategy.get("cpuReclaimThresholdPercent"), 60),
-        _percent(strategy.get("memoryReclaimThresholdPercent"), 65),
-        _CPU_POLICIES.get(strategy.get("cpuCalculatePolicy", ""), Policy.USAGE),
-        _MEMORY_POLICIES.get(strategy.get("memoryCalculatePolicy", ""), Policy.USAGE),
-        _percent(strategy.get("batchCPUThresholdPercent"), NO_CAP),
-        _percent(strategy.get("batchMemoryThresholdPercent"), NO_CAP),
+        _percent(strategy.cpu_reclaim_threshold_percent, 60),
+        _percent(strategy.memory_reclaim_threshold_percent, 65),
+        _CPU_POLICIES.get(strategy.cpu_calculate_policy or "", Policy.USAGE),
+        _MEMORY_POLICIES.get(strategy.memory_calculate_policy or "", Policy.USAGE),
+        _percent(strategy.batch_cpu_threshold_percent, NO_CAP),
+        _percent(strategy.batch_memory_threshold_percent, NO_CAP),
     )
 
 
 def _percent(given: int | None, default: int) -> int:
-    return default if given is None else min(given, 10**9)
+    return default if given is None else max(min(given, 10**9), 0)
 
 
 def stale(updated: float | None, now: float, minutes: int) -> bool:

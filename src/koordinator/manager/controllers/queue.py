@@ -1,0 +1,111 @@
+"""Names that want work: gathered for a moment so that many changes become one pass, held back after failures, or for later."""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable
+
+from koordinator.clock import Clock
+from koordinator.kube.retry import Backoff
+
+log = logging.getLogger(__name__)
+
+GATHER = 0.05
+"""Seconds between the first mark and the pass: long enough for a burst of events, too short for a person to notice."""
+
+BACKOFF = Backoff(base=0.5, factor=2.0, limit=60.0)
+
+Work = Callable[[set[str]], Awaitable[Collection[str]]]
+"""Does what the names want; returns the names that failed."""
+
+
+async def first_of(event: asyncio.Event, clock: Clock, seconds: float | None) -> None:
+    """Return when ``event`` is set or ``seconds`` have passed, whichever comes first."""
+    if seconds is None:
+        await event.wait()
+        return
+    waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(seconds))]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+class WorkQueue:
+    """A set of names. A name is in it once, however often it is marked; its latest "later" replaces the one before."""
+
+    def __init__(self, clock: Clock, gather: float = GATHER) -> None:
+        self._clock, self._gather = clock, gather
+        self._ready: set[str] = set()
+        self._due: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+        self._failures: dict[str, int] = {}
+        self._wake = asyncio.Event()
+
+    def mark(self, name: str) -> None:
+        """``name`` wants work now."""
+        self._ready.add(name)
+        self._wake.set()
+
+    def mark_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.mark(name)
+
+    def later(self, name: str, when: float) -> None:
+        """``name`` wants work at ``when`` (``clock.now``), unless told otherwise before."""
+        if self._due.get(name) != when:
+            self._due[name] = when
+            heapq.heappush(self._heap, (when, name))
+            if self._heap[0] == (when, name):
+                self._wake.set()
+
+    def forget(self, name: str) -> None:
+        """No more work for ``name`` later on."""
+        self._due.pop(name, None)
+        self._failures.pop(name, None)
+
+    async def take(self) -> set[str]:
+        """Wait until there is work, gather a moment, and take all of it."""
+        while True:
+            self._wake.clear()
+            self._collect_due()
+            if self._ready:
+                break
+            await first_of(self._wake, self._clock, self._until_due())
+        await self._clock.sleep(self._gather)
+        self._collect_due()
+        taken, self._ready = self._ready, set()
+        return taken
+
+    async def serve(self, work: Work) -> None:
+        """Pass after pass, for ever. Names that failed come again after a pause that grows."""
+        while True:
+            names = await self.take()
+            failed = await self._attempt(work, names)
+            for name in names - failed:
+                self._failures.pop(name, None)
+            for name in failed:
+                attempt = self._failures.get(name, 0)
+                self._failures[name] = attempt + 1
+                self.later(name, self._clock.now() + BACKOFF.delay(attempt))
+
+    async def _attempt(self, work: Work, names: set[str]) -> set[str]:
+        try:
+            return set(await work(names))
+        except Exception:  # a bug in one pass must not end all passes
+            log.exception("a pass over %d names failed", len(names))
+            return names
+
+    def _until_due(self) -> float | None:
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)  # replaced or forgotten
+        return max(self._heap[0][0] - self._clock.now(), 0.0) if self._heap else None
+
+    def _collect_due(self) -> None:
+        now = self._clock.now()
+        while self._heap and self._heap[0][0] <= now:
+            when, name = heapq.heappop(self._heap)
+            if self._due.get(name) == when:
+                del self._due[name]
+                self._ready.add(name)

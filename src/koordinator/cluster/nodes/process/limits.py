@@ -7,14 +7,13 @@ from collections.abc import Iterable
 
 import msgspec
 
-from koordinator.api.core import Container, Pod, PodSpec, ResourceRequirements
-from koordinator.api.resources import CPU, MEMORY, Amounts, amounts, pod_requests
+from koordinator.api import qos, resources
+from koordinator.api.core import Container, Pod
+from koordinator.api.resources import CPU, MEMORY
 
 MIN_SHARES, MAX_SHARES = 2, 262_144
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000
-
-GUARANTEED, BURSTABLE, BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -43,7 +42,7 @@ def weight(cpu_shares: int) -> int:
 
 def container_limits(container: Container) -> Limits:
     """A container's own cgroup. A missing CPU request counts as its limit. Raises ValueError on a bad quantity."""
-    requests, limits = amounts(container.resources.requests), amounts(container.resources.limits)
+    requests, limits = resources.amounts(container.resources.requests), resources.amounts(container.resources.limits)
     return Limits(
         shares=shares(requests.get(CPU, 0) or limits.get(CPU, 0)),
         quota_us=quota_us(limits.get(CPU, 0)),
@@ -51,13 +50,13 @@ def container_limits(container: Container) -> Limits:
     )
 
 
-def pod_limits(pod: Pod, qos: str) -> Limits:
+def pod_limits(pod: Pod, kube_qos: str) -> Limits:
     """A pod's cgroup. A limit holds only when every container has one: else one container would be held to another's."""
-    if qos == BEST_EFFORT:
+    if kube_qos == qos.BEST_EFFORT:
         return Limits(shares=MIN_SHARES)
-    total = _total_limits(pod)
+    total = resources.pod_limits(pod)
     return Limits(
-        shares=shares(pod_requests(pod).get(CPU, 0)),
+        shares=shares(resources.pod_requests(pod).get(CPU, 0)),
         quota_us=quota_us(total.get(CPU, 0)) if _declared(pod, CPU) else None,
         memory=(total.get(MEMORY, 0) or None) if _declared(pod, MEMORY) else None,
     )
@@ -65,58 +64,12 @@ def pod_limits(pod: Pod, qos: str) -> Limits:
 
 def burstable_shares(pods: Iterable[Pod]) -> int:
     """The Burstable class's cgroup: the sum of what its live pods request."""
-    return shares(sum(pod_requests(pod).get(CPU, 0) for pod in pods))
-
-
-def qos_class(pod: Pod) -> str:
-    """The pod's Kubernetes QoS class: as the API server wrote it, else by the rules for CPU and memory."""
-    return pod.status.qos_class or computed_qos(pod.spec)
-
-
-def computed_qos(spec: PodSpec) -> str:
-    requests: Amounts = {}
-    limits: Amounts = {}
-    every_limit_set = True
-    for resources in _resources(spec):
-        asked, capped = _positive(resources.requests), _positive(resources.limits)
-        every_limit_set = every_limit_set and len(capped) == 2
-        _add(requests, asked)
-        _add(limits, capped)
-    if not requests and not limits:
-        return BEST_EFFORT
-    return GUARANTEED if every_limit_set and requests == limits else BURSTABLE
-
-
-def _resources(spec: PodSpec) -> list[ResourceRequirements]:
-    if spec.resources is not None and (spec.resources.requests or spec.resources.limits):
-        return [spec.resources]
-    return [container.resources for container in [*(spec.init_containers or []), *spec.containers]]
-
-
-def _positive(raw: dict[str, str | int | float] | None) -> Amounts:
-    return {name: number for name, number in amounts(raw).items() if name in (CPU, MEMORY) and number > 0}
-
-
-def _add(into: Amounts, other: Amounts) -> None:
-    for name, number in other.items():
-        into[name] = into.get(name, 0) + number
+    return shares(sum(resources.pod_requests(pod).get(CPU, 0) for pod in pods))
 
 
 def _declared(pod: Pod, resource: str) -> bool:
-    return all(amounts(resources.limits).get(resource, 0) > 0 for resources in _resources(pod.spec))
-
-
-def _total_limits(pod: Pod) -> Amounts:
-    """The limits' counterpart of ``pod_requests``: the same sum with limits put in the requests' place."""
-    replace = msgspec.structs.replace
-    spec = replace(
-        pod.spec,
-        containers=[replace(c, resources=_limits_as_requests(c.resources)) for c in pod.spec.containers],
-        init_containers=[replace(c, resources=_limits_as_requests(c.resources)) for c in pod.spec.init_containers or []],
-        resources=_limits_as_requests(pod.spec.resources) if pod.spec.resources else None,
-    )
-    return pod_requests(Pod(spec=spec))
-
-
-def _limits_as_requests(resources: ResourceRequirements) -> ResourceRequirements:
-    return ResourceRequirements(requests=resources.limits)
+    whole = pod.spec.resources
+    if whole is not None and resources.amounts(whole.limits).get(resource, 0) > 0:
+        return True
+    containers = [*(pod.spec.init_containers or []), *pod.spec.containers]
+    return all(resources.amounts(container.resources.limits).get(resource, 0) > 0 for container in containers)

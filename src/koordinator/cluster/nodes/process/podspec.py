@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from koordinator.api.core import Container, Pod, PodSpec
+from koordinator.api.core import Container, Pod, PodSpec, SecurityContext
 from koordinator.api.meta import Object, Struct
 from koordinator.api.registry import Resource
 
@@ -64,7 +64,14 @@ class Volume(Struct):
     host_path: HostPath | None = None
 
 
+class Security(SecurityContext):
+    run_as_non_root: bool | None = None
+    supplemental_groups: list[int] | None = None
+    fs_group: int | None = None
+
+
 class ProcessContainer(Container):
+    security_context: Security | None = None
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None
@@ -76,6 +83,8 @@ class ProcessPodSpec(PodSpec):
     containers: list[ProcessContainer] = msgspec.field(default_factory=list)  # type: ignore[assignment]  # narrowed on purpose
     init_containers: list[ProcessContainer] | None = None  # type: ignore[assignment]  # as above
     volumes: list[Volume] | None = None
+    security_context: Security | None = None
+    service_account_name: str = ""
 
 
 class ProcessPod(Pod):

@@ -22,7 +22,6 @@ import msgspec
 from koordinator.clock import Clock
 from koordinator.cluster.nodes.process.cgroups import Cgroups
 from koordinator.cluster.nodes.process.limits import Limits
-from koordinator.errors import Unavailable
 
 SHIM_FOLDER = str(Path(__file__).parent)
 # Imported rather than run, so that its compiled form is used: half of its start-up time.
@@ -167,11 +166,16 @@ class Runtime:
             **{name: getattr(launch, name) for name in ("argv", "env", "cwd", "uid", "gid", "groups", "log_bytes")},
             "cgroup_procs": self.cgroups.procs_files(cgroup),
             "oom_events": str(self.cgroups.oom_events(cgroup)),
-            **{"id": identity, "cgroup": cgroup, "boot": _boot_id(), "created": self.clock.now()},
+            "id": identity,
+            "cgroup": cgroup,
+            "boot": _boot_id(),
+            "created": self.clock.now(),
         }
         fd = os.open(directory / "config.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(msgspec.json.encode(config))
+        try:
+            os.write(fd, msgspec.json.encode(config))
+        finally:
+            os.close(fd)
         return Attempt(container, number, identity, directory, cgroup, created=self.clock.now())
 
     def _launch(self, attempt: Attempt) -> dict[str, Any]:
@@ -247,11 +251,16 @@ async def _gone(pid: int, ticks: int) -> None:
     ended: asyncio.Future[None] = loop.create_future()
     try:
         if start_ticks(pid) == ticks:
-            loop.add_reader(fd, lambda: ended.done() or ended.set_result(None))
+            loop.add_reader(fd, _finish, ended)
             await ended
     finally:
         loop.remove_reader(fd)
         os.close(fd)
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _attempts(pod: Path) -> Iterator[Path]:
@@ -272,6 +281,3 @@ def _boot_id() -> str:
         return BOOT_ID.read_text().strip()
     except OSError:
         return ""
-
-
-__all__ = ["Attempt", "Exit", "Launch", "Runtime", "Unavailable", "exit_of", "start_ticks"]

@@ -109,7 +109,8 @@ def become(config: dict[str, Any], out: int, err: int, failure: int) -> None:
     """The child's way from fork to exec. Never returns; what goes wrong is told through ``failure``."""
     step = "starting"
     try:
-        os.setsid()
+        if os.getsid(0) != os.getpid():
+            os.setsid()
         step = "joining its cgroup"
         for path in config["cgroup_procs"]:
             with open(path, "w", encoding="ascii") as file:  # noqa: PTH123 — as in _rotate
@@ -132,6 +133,11 @@ def become(config: dict[str, Any], out: int, err: int, failure: int) -> None:
         os.write(failure, f"{step}: {reason}".encode())
     finally:
         os._exit(NOT_STARTED)
+
+
+def join(directory: str, argv: list[str]) -> None:
+    """Run another command as the container's user, in its cgroups and environment (exec probes). Never returns."""
+    become(read(directory + "/config.json") | {"argv": argv}, 1, 2, 2)
 
 
 def program(name: str, env: dict[str, str]) -> str:

@@ -81,7 +81,7 @@ def profile_case(case):
         name: msgspec.convert({"metadata": {"name": name}, **given}, PriorityClass)
         for name, given in case["priorityClasses"].items()
     }
-    given = [msgspec.convert(profile, ClusterColocationProfile) for profile in case["profiles"]]
+    given = [profiles.compile_profile(msgspec.convert(one, ClusterColocationProfile)) for one in case["profiles"]]
     found = profiles.matching(given, pod["metadata"].get("labels") or {}, case["namespaceLabels"])
     if found:
         skip = "ColocationProfileSkipMutatingResources" in enabled(case)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from koordinator.api import keys, numbers, priority, quantity, wirejson
+from koordinator.api.core import Node
 from koordinator.api.priority import Band
 from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, as_quantity
 
@@ -98,3 +99,49 @@ def third_party(raw: str | None) -> dict[str, int]:
             for name, given in (allocation.resources or {}).items():
                 taken[name] = taken.get(name, 0) + quantity.value(given)
     return taken
+
+
+def changed_status(node: Node, prepared: Prepared) -> dict[str, Any]:
+    """The merge patch for the node's status, annotations included; empty when the node already says so. Null removes a key."""
+    status = {}
+    for field, existing in (("capacity", node.status.capacity or {}), ("allocatable", node.status.allocatable or {})):
+        if entries := _changed(existing, prepared.resources):
+            status[field] = entries
+    annotations = {key: text for key, text in prepared.annotations.items() if node.annotations.get(key) != text}
+    patch: dict[str, Any] = {"status": status} if status else {}
+    if annotations:
+        patch["metadata"] = {"annotations": annotations}
+    return patch
+
+
+def _changed(existing: Mapping[str, Any], wanted: Mapping[str, int | None]) -> dict[str, str | None]:
+    changes: dict[str, str | None] = {}
+    for name, number in wanted.items():
+        if number is None:
+            if name in existing:
+                changes[name] = None
+        elif _amount(existing.get(name)) != number:
+            changes[name] = str(as_quantity(name, number))
+    return changes
+
+
+def needs_sync(node: Node, resources: Mapping[str, int | None], threshold: float) -> bool:
+    """Whether any value has moved far enough from what the node offers now."""
+    offered = node.status.allocatable or {}
+    return any(_differs(offered.get(name), number, threshold) for name, number in resources.items())
+
+
+def _differs(old: Any, new: int | None, threshold: float) -> bool:
+    before = _amount(old)
+    if before is None and old is not None:
+        return True  # what stands there is no number: replace it
+    return quantity.differs(
+        None if before is None else quantity.of(before), None if new is None else quantity.of(new), threshold
+    )
+
+
+def _amount(raw: Any) -> int | None:
+    try:
+        return None if raw is None else quantity.value(raw)
+    except ValueError:
+        return None

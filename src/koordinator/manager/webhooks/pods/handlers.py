@@ -1,18 +1,17 @@
 """The two pod webhooks: decode, run the steps in their order, answer. What of the cluster they need comes through ``View``."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
-from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import Pod, PriorityClass
 from koordinator.kube.patches import json_diff
 from koordinator.manager.webhooks.admission import ALLOWED, Answer, Request, denied
 from koordinator.manager.webhooks.pods.devices import complete_devices
 from koordinator.manager.webhooks.pods.extended import write_extended_spec
-from koordinator.manager.webhooks.pods.profiles import Surroundings, apply_profiles, draw_percent, matching
+from koordinator.manager.webhooks.pods.profiles import Compiled, Surroundings, apply_profiles, draw_percent, matching
 from koordinator.manager.webhooks.pods.validate import Review, Rule, denial
 
 JsonObject = dict[str, Any]
@@ -21,7 +20,7 @@ JsonObject = dict[str, Any]
 class View(Protocol):
     """What the pod webhooks read of the cluster."""
 
-    def profiles(self) -> Iterable[ClusterColocationProfile]: ...
+    def profiles(self) -> Collection[Compiled]: ...
 
     async def namespace_labels(self, name: str) -> Mapping[str, str] | None:
         """None when there is no such namespace."""
@@ -66,7 +65,7 @@ class PodWebhooks:
             complete_devices(pod)
 
     async def _apply_profiles(self, pod: JsonObject) -> None:
-        profiles = list(self._view.profiles())
+        profiles = self._view.profiles()
         if not profiles:
             return
         metadata = pod["metadata"]

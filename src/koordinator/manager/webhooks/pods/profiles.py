@@ -14,6 +14,7 @@ from koordinator.api import keys, priority, selectors
 from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import Pod, PriorityClass
 from koordinator.api.meta import LabelSelector
+from koordinator.api.selectors import Selector
 from koordinator.kube.errors import ApiError
 from koordinator.kube.patches import strategic_merge
 from koordinator.manager.webhooks.pods.translate import translate_pod
@@ -34,25 +35,41 @@ class Surroundings(msgspec.Struct, frozen=True):
     skip_resources: bool = False
 
 
+class Compiled(msgspec.Struct, frozen=True):
+    """A profile with its selectors ready to be asked; None asks nothing of that side."""
+
+    profile: ClusterColocationProfile
+    namespaces: Selector | None
+    pods: Selector | None
+
+
+def compile_profile(profile: ClusterColocationProfile) -> Compiled:
+    return Compiled(profile, _compile(profile.spec.namespace_selector), _compile(profile.spec.selector))
+
+
+def _compile(selector: LabelSelector | None) -> Selector | None:
+    if selectors.is_empty(selector):
+        return None
+    try:
+        return selectors.compile_(selector)
+    except ValueError:
+        return None
+
+
 def matching(
-    profiles: Iterable[ClusterColocationProfile], labels: Mapping[str, str], namespace_labels: Mapping[str, str] | None
+    profiles: Iterable[Compiled], labels: Mapping[str, str], namespace_labels: Mapping[str, str] | None
 ) -> list[ClusterColocationProfile]:
     """The profiles that match a pod, in the order in which they apply.
 
-    ``namespace_labels`` is None for an unknown namespace.
+    ``namespace_labels`` is None for an unknown namespace: then no namespace selector is asked.
     """
     found = [
-        profile
-        for profile in profiles
-        if _selects(profile.spec.namespace_selector, namespace_labels) and _selects(profile.spec.selector, labels)
+        one.profile
+        for one in profiles
+        if (one.pods is None or one.pods.matches(labels))
+        and (one.namespaces is None or namespace_labels is None or one.namespaces.matches(namespace_labels))
     ]
     return sorted(found, key=lambda profile: profile.name)
-
-
-def _selects(selector: LabelSelector | None, labels: Mapping[str, str] | None) -> bool:
-    if selectors.is_empty(selector):
-        return True
-    return labels is None or bool(selectors.problem(selector)) or selectors.matches(selector, labels)
 
 
 def apply_profiles(pod: JsonObject, profiles: list[ClusterColocationProfile], around: Surroundings) -> None:

@@ -1,0 +1,120 @@
+"""Controllers that keep one object per node, named as the node: NodeMetric's collect policy and NodeSLO's strategies."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import Any
+
+import msgspec
+
+from koordinator.api.core import Node
+from koordinator.api.registry import NODE_METRICS, NODE_SLOS, Resource
+from koordinator.api.slo import AggregatePolicy, MetricCollectPolicy, NodeMetricSpec, NodeMetricStatus
+from koordinator.api.sloconfig import colocation
+from koordinator.api.sloconfig.colocation import ColocationStrategy
+from koordinator.api.sloconfig.validation import colocation_problems
+from koordinator.clock import Clock
+from koordinator.kube.errors import ApiError
+from koordinator.kube.store import Store
+from koordinator.manager.config import ConfigCache
+from koordinator.manager.controllers.changes import SpecObject, carry_out, reconcile_spec
+from koordinator.manager.controllers.noderesource import Tell
+from koordinator.manager.controllers.queue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+WRITES_AT_ONCE = 32
+
+JsonObject = dict[str, Any]
+Wanted = Callable[[Node, JsonObject | None], JsonObject | None]
+"""The spec that a node's object shall have, given the one it has; None leaves that as it is."""
+
+
+class MetricObject(SpecObject):
+    """A NodeMetric: its spec compared whole, its status read."""
+
+    status: NodeMetricStatus = msgspec.field(default_factory=NodeMetricStatus)
+
+
+METRICS = Resource(
+    NODE_METRICS.group, NODE_METRICS.version, NODE_METRICS.plural, NODE_METRICS.kind, type=MetricObject, namespaced=False
+)
+SLOS = Resource(NODE_SLOS.group, NODE_SLOS.version, NODE_SLOS.plural, NODE_SLOS.kind, type=SpecObject, namespaced=False)
+
+
+class PerNode:
+    """Keeps one object of ``resource`` for every node. ``get_node`` and ``get_object`` read the informers' caches."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        resource: Resource[Any],
+        wanted: Wanted,
+        caches: tuple[Callable[[str], Node | None], Callable[[str], SpecObject | None]],
+    ) -> None:
+        self._store, self._resource, self._wanted = store, resource, wanted
+        self._get_node, self._get_object = caches
+        self.queue = WorkQueue(clock)
+
+    async def run(self) -> None:
+        await self.queue.serve(self._pass)
+
+    async def _pass(self, names: Collection[str]) -> list[str]:
+        slots = asyncio.Semaphore(WRITES_AT_ONCE)
+        done = await asyncio.gather(*(self._reconcile(name, slots) for name in names))
+        return [name for name, written in zip(names, done, strict=True) if not written]
+
+    async def _reconcile(self, name: str, slots: asyncio.Semaphore) -> bool:
+        node, found = self._get_node(name), self._get_object(name)
+        existing = found.spec if found else None
+        wanted = self._wanted(node, existing) if node else None
+        change = reconcile_spec(node_exists=node is not None, existing=existing, wanted=wanted)
+        if change is None:
+            return True
+        try:
+            async with slots:
+                await carry_out(self._store, self._resource, name, change)
+        except ApiError as err:
+            log.warning("%s %s: not written, trying again: %s", self._resource.kind, name, err)
+            return False
+        return True
+
+
+def metric_spec(config: ConfigCache) -> Wanted:
+    """NodeMetric: how often and over which durations koordlet reports, from the node's strategy."""
+
+    def wanted(node: Node, existing: JsonObject | None) -> JsonObject | None:
+        strategy = config.colocation_of(node)
+        if strategy is None or (config.colocation_error and existing is not None):
+            return None
+        usable = strategy if strategy.enable and not colocation_problems(strategy) else colocation.DEFAULT
+        spec: JsonObject = msgspec.to_builtins(NodeMetricSpec(metric_collect_policy=collect_policy(usable)))
+        return spec
+
+    return wanted
+
+
+def collect_policy(strategy: ColocationStrategy) -> MetricCollectPolicy:
+    durations = strategy.metric_aggregate_policy.durations if strategy.metric_aggregate_policy else None
+    return MetricCollectPolicy(
+        aggregate_duration_seconds=strategy.metric_aggregate_duration_seconds,
+        report_interval_seconds=strategy.metric_report_interval_seconds,
+        node_aggregate_policy=AggregatePolicy(durations=durations),
+        node_memory_collect_policy=strategy.metric_memory_collect_policy,
+    )
+
+
+def slo_spec(config: ConfigCache, tell: Tell) -> Wanted:
+    """NodeSLO: what koordlet enforces. Extensions in the object are others' and stay."""
+
+    def wanted(node: Node, existing: JsonObject | None) -> JsonObject | None:
+        spec, bad = config.slo_of(node)
+        if bad is not None:
+            tell(node, "InvalidNodeAnnotation", f"metadata.annotations[{bad.key}]: {bad.raw[:80]!r}: {bad.reason}")
+        body: JsonObject = msgspec.to_builtins(spec)
+        if existing and "extensions" in existing:
+            body["extensions"] = existing["extensions"]
+        return body
+
+    return wanted

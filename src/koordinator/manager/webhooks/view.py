@@ -1,0 +1,76 @@
+"""What the webhooks know of the cluster: informers' caches, and a question to the API server where a cache may lag behind.
+
+A pod is often created right after its namespace or priority class: not knowing them yet must not decide anything.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+
+from koordinator.api.config import ClusterColocationProfile
+from koordinator.api.core import ConfigMap, Namespace, PriorityClass
+from koordinator.api.registry import NAMESPACES, PRIORITY_CLASSES
+from koordinator.kube.errors import ApiError, NotFound
+from koordinator.kube.informer import Informer
+from koordinator.kube.store import Store
+from koordinator.manager.webhooks.pods.profiles import Compiled, compile_profile
+from koordinator.manager.webhooks.pods.validate import Rule, enhanced_rules
+
+log = logging.getLogger(__name__)
+
+
+class InformerView:
+    """``pods.handlers.View`` over informers."""
+
+    def __init__(
+        self,
+        store: Store,
+        profiles: Informer[ClusterColocationProfile],
+        namespaces: Informer[Namespace],
+        priority_classes: Informer[PriorityClass],
+    ) -> None:
+        self._store, self._namespaces, self._priority_classes = store, namespaces, priority_classes
+        self._profiles: dict[str, Compiled] = {}
+        self._rules: tuple[Rule, ...] = ()
+        profiles.on(
+            added=self._keep,
+            updated=lambda _, new: self._keep(new),
+            deleted=lambda profile: self._profiles.pop(profile.name, None),
+        )
+
+    def _keep(self, profile: ClusterColocationProfile) -> None:
+        self._profiles[profile.name] = compile_profile(profile)
+
+    def profiles(self) -> Collection[Compiled]:
+        return self._profiles.values()
+
+    async def namespace_labels(self, name: str) -> Mapping[str, str] | None:
+        namespace = self._namespaces.get(name)
+        if namespace is None:
+            try:
+                namespace = await self._store.get(NAMESPACES, name)
+            except ApiError:
+                return None
+        return namespace.labels
+
+    async def priority_class(self, name: str) -> PriorityClass | None:
+        """Raises ValueError when the API server cannot say."""
+        found = self._priority_classes.get(name)
+        if found is None:
+            try:
+                found = await self._store.get(PRIORITY_CLASSES, name)
+            except NotFound:
+                return None
+            except ApiError as err:
+                raise ValueError(f"priorityclasses {name} cannot be read: {err}") from err
+        return found
+
+    def pod_rules(self) -> tuple[Rule, ...]:
+        return self._rules
+
+    def rules_changed(self, config: ConfigMap | None) -> None:
+        """Take in the enhanced validator's ConfigMap; unreadable rules leave the old ones in force."""
+        try:
+            self._rules = enhanced_rules(config.data if config else None)
+        except ValueError as err:
+            name = config.key if config else ""
+            log.warning("ConfigMap %s: data.rules cannot be read: %s; the rules before it stay in force", name, err)

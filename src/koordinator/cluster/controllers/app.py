@@ -1,0 +1,80 @@
+"""Starts the controllers that the options name, on one set of shared watches."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from koordinator.clock import Clock
+from koordinator.cluster.controllers.driver import Applier, Controller, Loop, Teller
+from koordinator.cluster.controllers.hub import Hub
+from koordinator.kube.store import Store
+
+ALL = ("deployment", "replicaset", "job", "disruption", "garbage", "namespace", "node-lifecycle", "pod-garbage")
+COMPONENT = "koord-controllers"
+
+
+class ControllersOptions(msgspec.Struct, kw_only=True):
+    """Which controllers to run, and against which API server (kubeconfig and master as everywhere)."""
+
+    kubeconfig: str | None = None
+    master: str | None = None
+    controllers: tuple[str, ...] = ALL
+    node_monitor_grace_seconds: float = 40.0
+    terminated_pod_limit: int = 12_500
+    workers: int = 4
+
+
+async def run(options: ControllersOptions, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Until cancelled. Raises: ConfigInvalid for an unknown controller or an unreadable kubeconfig."""
+    check(options)
+    from koordinator.kube.client import Client
+    from koordinator.kube.config import load
+    from koordinator.kube.events import Recorder
+
+    async with Client(load(options.kubeconfig, options.master)) as client:
+        recorder = Recorder(client, COMPONENT, clock)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(recorder.run())
+            tasks.create_task(serve(client, recorder, options, clock, on_ready))
+
+
+async def serve(
+    store: Store, teller: Teller, options: ControllersOptions, clock: Clock, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Run the controllers against any store, until cancelled. No decision is made before every watch has its first list."""
+    hub = Hub(store, clock)
+    applier = Applier(store, hub, teller, clock)
+    loops = [Loop(controller, applier, clock, options.workers) for controller in build(hub, options, clock)]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(hub.run())
+        await hub.synced()
+        for loop in loops:
+            tasks.create_task(loop.run())
+        on_ready()
+
+
+def check(options: ControllersOptions) -> None:
+    from koordinator.errors import ConfigInvalid
+
+    for name in options.controllers:
+        if name not in ALL:
+            raise ConfigInvalid("controllers", name, f"must be one of {', '.join(ALL)}", "nothing was started")
+
+
+def build(hub: Hub, options: ControllersOptions, clock: Clock) -> list[Controller]:
+    """The controllers that were asked for. The garbage collector comes last: it takes the views as the others typed them."""
+    from koordinator.cluster.controllers import collector, namespaces, nodewatch, workloads
+
+    makers: dict[str, Callable[[], Any]] = {
+        "deployment": lambda: workloads.DeploymentController(hub, clock),
+        "replicaset": lambda: workloads.ReplicaSetController(hub, clock),
+        "job": lambda: workloads.JobController(hub, clock),
+        "disruption": lambda: workloads.DisruptionController(hub, clock),
+        "namespace": lambda: namespaces.NamespaceController(hub, clock),
+        "node-lifecycle": lambda: nodewatch.NodeLifecycleController(hub, clock, options.node_monitor_grace_seconds),
+        "pod-garbage": lambda: nodewatch.PodGarbageController(hub, clock, options.terminated_pod_limit),
+        "garbage": lambda: collector.GarbageCollector(hub, clock),
+    }
+    return [make() for name, make in makers.items() if name in options.controllers]

@@ -1,0 +1,210 @@
+"""Runs controllers: a queue of keys each, decide, carry out, try again with growing pauses when the API server says no.
+
+A controller decides; it never writes. What it raises is logged with its key and retried; other keys go on.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Protocol
+
+from koordinator.clock import Clock
+from koordinator.cluster.controllers.changes import Change, Create, Delete, Outcome, Patch, Tell
+from koordinator.cluster.controllers.hub import Hub
+from koordinator.cluster.controllers.keyqueue import KeyQueue
+from koordinator.errors import KoordError
+from koordinator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, ServerUnavailable
+from koordinator.kube.retry import Backoff
+from koordinator.kube.store import Store
+
+log = logging.getLogger(__name__)
+
+BACKOFF = Backoff(base=0.02, factor=2.0, limit=30.0)
+LOST_ANSWER = Backoff(base=0.2, factor=2.0, limit=5.0)
+SETTLE_SECONDS = 0.02
+"""Events that come close together are looked at together: a thousand pods turning ready are not a thousand status writes."""
+CONCURRENCY = 32
+"""Requests of one kind that one key may have under way."""
+
+
+class Controller(Protocol):
+    """Decides about one key at a time."""
+
+    name: str
+
+    def wire(self, queue: KeyQueue) -> None:
+        """Have keys added to the queue when something changes that they depend on."""
+        ...
+
+    async def decide(self, key: str) -> Outcome: ...
+
+    def refused(self, key: str, change: Change, error: ApiError) -> list[Change]:
+        """What to write when the API server turned a change down for good."""
+        ...
+
+
+class Teller(Protocol):
+    """The part of an event recorder that is used here."""
+
+    def event(self, obj: Any, type_: str, reason: str, message: str) -> None: ...
+
+
+class Applier:
+    """Carries out changes in order, and lets the views know at once what came of it."""
+
+    def __init__(self, store: Store, hub: Hub, teller: Teller, clock: Clock) -> None:
+        self._store, self._hub, self._teller, self._clock = store, hub, teller, clock
+
+    async def apply(self, changes: Iterable[Change]) -> None:
+        """Raises: Turned, with the change that was turned down; what came before it is done, what comes after is not."""
+        for _, group in itertools.groupby(changes, key=lambda change: (type(change), isinstance(change, Patch) and id(change))):
+            async for batch in _growing(list(group)):
+                results = await asyncio.gather(*(self._one(change) for change in batch), return_exceptions=True)
+                for change, result in zip(batch, results, strict=True):
+                    if isinstance(result, ApiError):
+                        raise Turned(change, result) from result
+                    if isinstance(result, BaseException):
+                        raise result
+
+    async def _one(self, change: Change) -> None:
+        match change:
+            case Create():
+                await self._create(change)
+            case Patch():
+                await self._patch(change)
+            case Delete():
+                await self._delete(change)
+            case Tell():
+                self._teller.event(change.about, change.type, change.reason, change.message)
+
+    async def _create(self, change: Create) -> None:
+        """Repeats itself while the outcome is unknown: the name was chosen by us, so the repeated create meets the first."""
+        view = self._hub.known(change.resource)
+        for attempt in itertools.count():
+            try:
+                made = await self._store.create(change.resource, change.body, change.namespace)
+                break
+            except ServerUnavailable as err:
+                if not err.outcome_unknown and attempt == 0:
+                    raise
+                await self._clock.sleep(LOST_ANSWER.delay(attempt))
+            except AlreadyExists:
+                if attempt == 0:
+                    raise
+                made = await self._store.get(change.resource, change.body["metadata"]["name"], change.namespace)
+                break
+        if view is not None:
+            view.wrote(made)
+
+    async def _patch(self, change: Patch) -> None:
+        view = self._hub.known(change.resource)
+        try:
+            after = await self._store.patch(
+                change.resource, change.name, change.body, change.namespace, subresource=change.subresource
+            )
+        except NotFound:
+            return  # gone: its deletion arrives by itself
+        if view is not None and change.subresource in ("", "status"):
+            view.wrote(after)
+
+    async def _delete(self, change: Delete) -> None:
+        key = f"{change.namespace}/{change.name}" if change.namespace else change.name
+        view = self._hub.known(change.resource)
+        try:
+            await self._store.delete(
+                change.resource, change.name, change.namespace, grace_seconds=change.grace_seconds, uid=change.uid
+            )
+        except (NotFound, Conflict):  # gone, or another object of that name by now
+            if view is not None:
+                view.lost(key, change.uid)
+            return
+        if view is not None:
+            view.doomed(key, change.uid)
+
+
+class Turned(Exception):
+    """The API server turned a change down."""
+
+    def __init__(self, change: Change, error: ApiError) -> None:
+        super().__init__(str(error))
+        self.change, self.error = change, error
+
+
+async def _growing(changes: list[Change]) -> AsyncIterator[list[Change]]:
+    """Batches of 1, 2, 4, …: when a quota refuses the first pod, the other thousand are not even tried."""
+    start, size = 0, 1
+    while start < len(changes):
+        yield changes[start : start + size]
+        start, size = start + size, min(size * 2, CONCURRENCY)
+
+
+class Loop:
+    """One controller at work."""
+
+    def __init__(self, controller: Controller, applier: Applier, clock: Clock, workers: int = 4) -> None:
+        self.controller, self._applier, self._clock, self._workers = controller, applier, clock, workers
+        self.queue = KeyQueue(clock)
+        self._failures: dict[str, int] = {}
+        controller.wire(self.queue)
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.queue.run())
+            for _ in range(self._workers):
+                tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            try:
+                await self._handle(key)
+            finally:
+                self.queue.done(key)
+
+    async def _handle(self, key: str) -> None:
+        try:
+            outcome = await self.controller.decide(key)
+            await self._applier.apply(outcome.changes)
+        except Turned as turned:
+            await self._turned(key, turned)
+        except KoordError as err:
+            self._retry(key, str(err))
+        except Exception:  # a bug with this one object; the others go on
+            log.exception("controller %s failed on %s", self.controller.name, key)
+            self._retry(key, "")
+        else:
+            self._failures.pop(key, None)
+            if outcome.again_after is not None:
+                self.queue.add(key, max(outcome.again_after, SETTLE_SECONDS))
+
+    async def _turned(self, key: str, turned: Turned) -> None:
+        error = turned.error
+        if isinstance(error, Conflict | ServerUnavailable):
+            self._retry(key, "" if isinstance(error, Conflict) else str(error))
+            return
+        try:
+            await self._applier.apply(self.controller.refused(key, turned.change, error))
+        except Turned as again:
+            log.debug("controller %s, %s: %s", self.controller.name, key, again)
+        self._retry(key, str(error))
+
+    def _retry(self, key: str, why: str) -> None:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        if why and failures in (1, 5, 20):
+            log.warning("controller %s, %s (attempt %d): %s", self.controller.name, key, failures, why)
+        self.queue.add(key, BACKOFF.delay(failures - 1))
+
+
+@contextlib.asynccontextmanager
+async def background(*coroutines: Any) -> AsyncIterator[None]:
+    """Run these beside the body, and end them with it."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,295 @@
+"""Job: run pods until enough have succeeded, or too much has failed, or time is up."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from koordinator.api.core import Pod
+from koordinator.api.meta import Condition, format_time, parse_time
+from koordinator.api.registry import PODS
+from koordinator.cluster.controllers import indexed
+from koordinator.cluster.controllers import pods as pods_
+from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
+from koordinator.cluster.controllers.objects import JOBS, Job
+from koordinator.cluster.controllers.ownership import Claim, claim, controller_reference
+
+BURST = 500
+BACKOFF_LIMIT = 6
+RETRY_SECONDS = 10.0
+RETRY_LIMIT_SECONDS = 360.0
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Finished pods of a job that are no longer there: they still count."""
+
+    succeeded: int = 0
+    failed: int = 0
+
+
+class View(msgspec.Struct, frozen=True):
+    """One job and its pods, sorted by what they mean to it."""
+
+    job: Job
+    active: list[Pod]
+    succeeded: int
+    failed: int
+    pods: list[Pod]
+    now: float
+
+    @property
+    def completions(self) -> int | None:
+        spec = self.job.spec
+        return 1 if spec.completions is None and spec.parallelism is None else spec.completions
+
+    @property
+    def done(self) -> bool:
+        if self.completions is not None:
+            return self.succeeded >= self.completions
+        return self.succeeded > 0 and not self.active
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """How a job ends: the condition's type, reason and message."""
+
+    type: str
+    reason: str = ""
+    message: str = ""
+
+
+def reconcile(job: Job, candidates: Iterable[Pod], past: Tally, now: float) -> Outcome:
+    """``candidates``: the pods that the job controls and its namespace's pods without a controller."""
+    if (end := finished(job)) is not None:
+        return _after_the_end(job, candidates, end, now)
+    claimed = _claim(job, candidates)
+    if job.metadata.deletion_timestamp:
+        return Outcome()
+    view = _view(job, claimed.mine, past, now)
+    if (verdict := _verdict(view)) is not None:
+        return Outcome([*claimed.changes, *_end(view, verdict)])
+    if job.spec.suspend:
+        changes: list[Change] = [delete(PODS, pod) for pod in view.active]
+        return Outcome([*claimed.changes, *changes, *_status(view, suspended=True)])
+    wait = _retry_wait(view)
+    scaling = _scale(view, may_create=not wait)
+    return Outcome([*claimed.changes, *_status(view, suspended=False), *scaling], _soonest(wait, _deadline_wait(view)))
+
+
+def finished(job: Job) -> Condition | None:
+    """The condition that ended the job, if it has ended."""
+    ends = (c for c in job.status.conditions or [] if c.type in ("Complete", "Failed") and c.status == "True")
+    return next(ends, None)
+
+
+def _claim(job: Job, candidates: Iterable[Pod]) -> Claim[Pod]:
+    if job.spec.selector is None:
+        return Claim([pod for pod in candidates if pod.owner and pod.owner.uid == job.metadata.uid], [])
+    return claim(job, job.spec.selector, candidates, (JOBS, PODS))
+
+
+def _view(job: Job, mine: list[Pod], past: Tally, now: float) -> View:
+    active = [pod for pod in mine if pods_.is_active(pod)]
+    failed = past.failed + sum(result(pod) == "Failed" for pod in mine)
+    if indexed.is_indexed(job):
+        succeeded = len(indexed.completed(job, mine))
+    else:
+        succeeded = past.succeeded + sum(result(pod) == "Succeeded" for pod in mine)
+    return View(job, active, succeeded, failed, mine, now)
+
+
+def result(pod: Pod) -> str:
+    """How the pod counts: Succeeded, Failed, or empty. One that failed because it was deleted has not failed."""
+    if pod.status.phase == "Failed":
+        return "" if pod.metadata.deletion_timestamp else "Failed"
+    return "Succeeded" if pod.status.phase == "Succeeded" else ""
+
+
+def _verdict(view: View) -> Verdict | None:
+    spec = view.job.spec
+    if view.done:
+        return Verdict("Complete")
+    limit = BACKOFF_LIMIT if spec.backoff_limit is None else spec.backoff_limit
+    restarts = sum(status.restart_count for pod in view.active for status in pod.status.container_statuses or [])
+    if view.failed > limit or (_restarts_in_place(view.job) and restarts > limit):
+        return Verdict("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+    if _deadline_wait(view) == 0:
+        return Verdict("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
+    return None
+
+
+def _restarts_in_place(job: Job) -> bool:
+    return bool((job.spec.template.get("spec") or {}).get("restartPolicy") == "OnFailure")
+
+
+def _end(view: View, verdict: Verdict) -> list[Change]:
+    stamp = format_time(view.now)
+    ended = Condition(
+        type=verdict.type,
+        status="True",
+        reason=verdict.reason or None,
+        message=verdict.message or None,
+        last_probe_time=stamp,
+        last_transition_time=stamp,
+    )
+    body = _counters(view) | {"active": 0, "ready": 0, "conditions": msgspec.to_builtins([*_conditions(view), ended])}
+    if not view.job.status.start_time:
+        body["startTime"] = stamp
+    if verdict.type == "Complete":
+        body["completionTime"] = stamp
+        tell = Tell(view.job, "Completed", "Job completed")
+    else:
+        tell = Tell(view.job, verdict.reason, verdict.message, "Warning")
+    return [*(delete(PODS, pod) for pod in view.active), status(JOBS, view.job, body), tell]
+
+
+def _after_the_end(job: Job, candidates: Iterable[Pod], end: Condition, now: float) -> Outcome:
+    """Take away stragglers, and after the time to live the job itself."""
+    mine = [pod for pod in candidates if pod.owner and pod.owner.uid == job.metadata.uid]
+    changes: list[Change] = [delete(PODS, pod) for pod in mine if pods_.is_active(pod)]
+    ttl = job.spec.ttl_seconds_after_finished
+    since = parse_time(job.status.completion_time) or parse_time(end.last_transition_time)
+    if ttl is None or since is None or job.metadata.deletion_timestamp:
+        return Outcome(changes)
+    if now >= since + ttl:
+        return Outcome([*changes, delete(JOBS, job)])
+    return Outcome(changes, since + ttl - now)
+
+
+def _scale(view: View, *, may_create: bool) -> list[Change]:
+    job = view.job
+    parallelism = 1 if job.spec.parallelism is None else max(job.spec.parallelism, 0)
+    if view.completions is not None:
+        wanted = min(parallelism, view.completions - view.succeeded)
+    else:
+        wanted = min(parallelism, len(view.active)) if view.succeeded else parallelism
+    surplus = len(view.active) - wanted
+    if surplus > 0:
+        losers = sorted(view.active, key=pods_.giving_up_order)[:surplus]
+        return [*(delete(PODS, pod) for pod in losers), Tell(job, "SuccessfulDelete", f"Deleted {surplus} pods")]
+    if surplus == 0 or not may_create:
+        return []
+    bodies = _bodies(view, min(-surplus, BURST))
+    names = [body["metadata"]["name"] for body in bodies]
+    said = f"Created pod: {names[0]}" if len(names) == 1 else f"Created {len(names)} pods: {', '.join(names[:3])}, …"
+    return [*(Create(PODS, job.namespace, body) for body in bodies), Tell(job, "SuccessfulCreate", said)]
+
+
+def _bodies(view: View, count: int) -> list[dict[str, Any]]:
+    job = view.job
+    reference = controller_reference(JOBS, job)
+    bodies = [
+        pods_.from_template(job.spec.template, job, reference, f"{job.metadata.uid}/{view.now}/{i}") for i in range(count)
+    ]
+    labels = {"controller-uid": job.metadata.uid, "job-name": job.name}
+    labels |= {f"batch.kubernetes.io/{key}": value for key, value in labels.items()}
+    for body in bodies:
+        body["metadata"]["labels"] = labels | body["metadata"]["labels"]
+    return indexed.assign(job, bodies, view.pods) if indexed.is_indexed(job) else bodies
+
+
+def _counters(view: View) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "active": len(view.active),
+        "ready": sum(pods_.is_ready(pod) for pod in view.active),
+        "succeeded": view.succeeded,
+        "failed": view.failed,
+    }
+    if indexed.is_indexed(view.job):
+        body["completedIndexes"] = indexed.text(indexed.completed(view.job, view.pods))
+    return body
+
+
+def _status(view: View, *, suspended: bool) -> list[Change]:
+    job = view.job
+    body = _counters(view) | ({"active": 0, "ready": 0} if suspended else {})
+    held = job.status
+    was_suspended = any(c.type == "Suspended" and c.status == "True" for c in held.conditions or [])
+    tells: list[Change] = []
+    if suspended != was_suspended:
+        word = "Suspended" if suspended else "Resumed"
+        body["conditions"] = msgspec.to_builtins([*_conditions(view), _suspended(view, active=suspended)])
+        body["startTime"] = None if suspended else format_time(view.now)
+        tells.append(Tell(job, word, f"Job {word.lower()}"))
+    elif not held.start_time and not suspended:
+        body["startTime"] = format_time(view.now)
+    shown: dict[str, Any] = {
+        "active": held.active,
+        "ready": held.ready or 0,
+        "succeeded": held.succeeded,
+        "failed": held.failed,
+    }
+    if indexed.is_indexed(job):
+        shown["completedIndexes"] = held.completed_indexes or ""
+    return [] if body == shown else [status(JOBS, job, body), *tells]
+
+
+def _conditions(view: View) -> list[Condition]:
+    return [c for c in view.job.status.conditions or [] if c.type not in ("Complete", "Failed", "Suspended")]
+
+
+def _suspended(view: View, *, active: bool) -> Condition:
+    word = "suspended" if active else "resumed"
+    stamp = format_time(view.now)
+    return Condition(
+        type="Suspended",
+        status="True" if active else "False",
+        reason=f"Job{word.capitalize()}",
+        message=f"Job {word}",
+        last_probe_time=stamp,
+        last_transition_time=stamp,
+    )
+
+
+def _deadline_wait(view: View) -> float | None:
+    limit, start = view.job.spec.active_deadline_seconds, parse_time(view.job.status.start_time)
+    if limit is None or start is None or view.job.spec.suspend:
+        return None
+    return max(0.0, start + limit - view.now)
+
+
+def _retry_wait(view: View) -> float | None:
+    """Seconds before failed pods may be replaced: twice as long after each failure."""
+    failures = [_ended_at(pod) or view.now for pod in view.pods if pod.status.phase == "Failed"]
+    if not failures:
+        return None
+    wait = min(RETRY_SECONDS * 2 ** (min(len(failures), 16) - 1), RETRY_LIMIT_SECONDS)
+    return max(0.0, max(failures) + wait - view.now) or None
+
+
+def _ended_at(pod: Pod) -> float | None:
+    ends = [
+        parse_time(status.state.terminated.finished_at)
+        for status in pod.status.container_statuses or []
+        if status.state is not None and status.state.terminated is not None
+    ]
+    return max((end for end in ends if end is not None), default=None)
+
+
+def _soonest(*waits: float | None) -> float | None:
+    return min((wait for wait in waits if wait is not None), default=None)
+
+
+class Ledger:
+    """Remembers finished pods, so that they count after somebody deleted them. The status tells what counted before a restart."""
+
+    def __init__(self) -> None:
+        self._base: dict[str, Tally] = {}
+        self._counted: dict[str, dict[str, str]] = {}
+
+    def past(self, job: Job, pods: Iterable[Pod]) -> Tally:
+        """What counts for this job besides the pods that are there."""
+        uid = job.metadata.uid
+        here = {pod.metadata.uid: result(pod) for pod in pods if result(pod) and pod.owner and pod.owner.uid == uid}
+        if uid not in self._base:
+            phases = list(here.values())
+            succeeded = max(0, job.status.succeeded - phases.count("Succeeded"))
+            self._base[uid] = Tally(succeeded, max(0, job.status.failed - phases.count("Failed")))
+        counted = self._counted.setdefault(uid, {})
+        counted |= here
+        gone = [phase for pod, phase in counted.items() if pod not in here]
+        base = self._base[uid]
+        return Tally(base.succeeded + gone.count("Succeeded"), base.failed + gone.count("Failed"))
+
+    def forget(self, uid: str) -> None:
+        self._base.pop(uid, None)
+        self._counted.pop(uid, None)

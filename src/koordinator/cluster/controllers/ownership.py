@@ -1,0 +1,70 @@
+"""Who controls whom: which of the candidates belong to an owner, which to take on, which to let go."""
+
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from koordinator.api.meta import LabelSelector, Object, OwnerReference
+from koordinator.api.registry import Resource
+from koordinator.api.selectors import matches
+from koordinator.cluster.controllers.changes import Change, guarded
+
+T = TypeVar("T", bound=Object)
+
+
+class Claim(msgspec.Struct, Generic[T], frozen=True):
+    mine: list[T]
+    changes: list[Change]
+
+
+def controller_reference(resource: Resource[Any], owner: Object) -> dict[str, Any]:
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "name": owner.name,
+        "uid": owner.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def claim(
+    owner: Object,
+    selector: LabelSelector | None,
+    candidates: Iterable[T],
+    kinds: tuple[Resource[Any], Resource[Any]],
+) -> Claim[T]:
+    """Sort candidates of the owner's namespace into the owner's own, adopting orphans and releasing strangers.
+
+    ``kinds`` are the owner's and the candidates' resource. An object is adopted when it matches, has no controller and neither
+    side is being deleted; it is released when it is ours and its labels no longer match. The changed object counts only once
+    the change has been carried out and seen.
+    """
+    parent, child = kinds
+    mine: list[T] = []
+    changes: list[Change] = []
+    for candidate in candidates:
+        fits = matches(selector, candidate.labels)
+        holder = candidate.owner
+        if holder is not None and holder.uid != owner.metadata.uid:
+            continue
+        if holder is not None:
+            if fits or owner.metadata.deletion_timestamp:
+                mine.append(candidate)
+            else:
+                changes.append(guarded(child, candidate, {"ownerReferences": _without(candidate, owner.metadata.uid)}))
+        elif fits and not (owner.metadata.deletion_timestamp or candidate.metadata.deletion_timestamp):
+            references = _without(candidate, owner.metadata.uid)
+            changes.append(guarded(child, candidate, {"ownerReferences": [*references, controller_reference(parent, owner)]}))
+    return Claim(mine, changes)
+
+
+def _without(obj: Object, uid: str) -> list[dict[str, Any]]:
+    return [wire(ref) for ref in obj.metadata.owner_references or [] if ref.uid != uid]
+
+
+def wire(reference: OwnerReference) -> dict[str, Any]:
+    """An owner reference as it stands on the wire."""
+    built: dict[str, Any] = msgspec.to_builtins(reference)
+    return built

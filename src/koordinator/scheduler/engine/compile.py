@@ -1,0 +1,118 @@
+"""What a pod asks of the profile's plugins, worked out once per signature: which filters and scores run, and their state."""
+
+import numpy as np
+
+from koordinator.scheduler.engine.columns import Bools, Columns, Ints
+from koordinator.scheduler.engine.framework import (
+    UNRESOLVABLE,
+    Code,
+    CycleState,
+    Diagnosis,
+    FilterPlugin,
+    PluginFailed,
+    PreFilterPlugin,
+    PreFilterResult,
+    ScorePlugin,
+    Status,
+)
+from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.profile import Profile
+
+
+class Compiled:
+    """PreFilter's and PreScore's outcome.
+
+    ``status`` is set when PreFilter already refused the pod. ``only`` names the nodes worth looking at, None for all, and
+    ``restricting`` the plugins that said so.
+    """
+
+    def __init__(self, profile: Profile, pod: PodInfo, columns: Columns) -> None:
+        self.pod = pod
+        self.state: CycleState = {}
+        self.status: Status | None = None
+        self.only: frozenset[str] | None = None
+        self.restricting: list[str] = []
+        skipped = self._pre_filters(profile, columns)
+        self.filters: list[FilterPlugin] = [plugin for plugin in profile.filters if plugin.name not in skipped]
+        self.scores = self._scores(profile, columns)
+
+    def _pre_filters(self, profile: Profile, columns: Columns) -> set[str]:
+        """Names of the plugins whose Filter need not run."""
+        skipped = set()
+        for plugin in profile.pre_filters:
+            result = _guarded(plugin, self.state, self.pod, columns)
+            if result is None:
+                continue
+            if result.status is not None and result.status.code is Code.SKIP:
+                skipped.add(plugin.name)
+            elif result.status is not None:
+                self.status = Status(result.status.code, result.status.reasons, plugin.name)
+                return skipped
+            elif result.nodes is not None:
+                self.only = result.nodes if self.only is None else self.only & result.nodes
+                self.restricting.append(plugin.name)
+        if self.only is not None and not self.only:
+            self.status = _conflict(self.restricting)
+        return skipped
+
+    def _scores(self, profile: Profile, columns: Columns) -> list[tuple[ScorePlugin, int]]:
+        skipped = set()
+        for plugin in profile.pre_scores:
+            try:
+                status = plugin.pre_score(self.state, self.pod, columns)
+            except Exception as err:
+                raise PluginFailed(plugin.name, "PreScore", err) from err
+            if status is not None and status.code is Code.SKIP:
+                skipped.add(plugin.name)
+        return [(plugin, weight) for plugin, weight in profile.scores if plugin.name not in skipped]
+
+    @property
+    def excluded_reason(self) -> str:
+        """Why nodes outside ``only`` were not looked at."""
+        return f"node(s) didn't satisfy plugin(s) [{' '.join(self.restricting)}]"
+
+    def diagnose(self, columns: Columns, rows: Ints, codes: Ints) -> Diagnosis:
+        """Why no node is feasible: per node the reasons of the first filter that refused it. ``codes`` is (filters, rows)."""
+        diagnosis = Diagnosis(nodes=len(columns), reasons={}, plugins=set())
+        stuck = np.zeros(columns.size, dtype=np.bool_)
+        alive = columns.alive[: columns.size]
+        self._count_excluded(diagnosis, alive, rows, stuck)
+        still_open = alive[rows]
+        for plugin, column in zip(self.filters, codes, strict=False):
+            refused = still_open & (column != 0)
+            if refused.any():
+                diagnosis.plugins.add(plugin.name)
+                stuck[rows[refused & (column & UNRESOLVABLE != 0)]] = True
+                self._count(diagnosis, plugin, column[refused], columns)
+                still_open = still_open & ~refused
+        diagnosis.unresolvable = stuck
+        return diagnosis
+
+    def _count(self, diagnosis: Diagnosis, plugin: FilterPlugin, codes: Ints, columns: Columns) -> None:
+        found, counts = np.unique(codes & ~UNRESOLVABLE, return_counts=True)
+        for code, count in zip(found.tolist(), counts.tolist(), strict=True):
+            for reason in plugin.explain(self.state, code, columns):
+                diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
+
+    def _count_excluded(self, diagnosis: Diagnosis, alive: Bools, rows: Ints, stuck: Bools) -> None:
+        if self.only is None:
+            return
+        excluded = alive.copy()
+        excluded[rows] = False
+        stuck |= excluded
+        diagnosis.plugins.update(self.restricting)
+        if count := int(excluded.sum()):
+            diagnosis.reasons[self.excluded_reason] = count
+
+
+def _guarded(plugin: PreFilterPlugin, state: CycleState, pod: PodInfo, columns: Columns) -> PreFilterResult | None:
+    try:
+        return plugin.pre_filter(state, pod, columns)
+    except Exception as err:
+        raise PluginFailed(plugin.name, "PreFilter", err) from err
+
+
+def _conflict(plugins: list[str]) -> Status:
+    one = len(plugins) == 1
+    named = f"plugin {plugins[0]}" if one else f"plugin(s) [{' '.join(plugins)}] simultaneously"
+    return Status(Code.UNSCHEDULABLE_AND_UNRESOLVABLE, (f"node(s) didn't satisfy {named}",), plugins[0])

@@ -1,0 +1,78 @@
+"""A profile: which plugins run at which extension point, in which order, with which weights.
+
+Plugins are sorted into their extension points once, here, so that a cycle only walks short lists.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, TypeVar
+
+from koordinator.scheduler.engine import framework as fw
+from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.scheduler.engine.pod import PodInfo
+
+P = TypeVar("P", bound=fw.Plugin)
+
+
+class Profile:
+    """The plugins that schedule the pods of one scheduler name (or of several that share everything)."""
+
+    def __init__(self, names: Sequence[str], plugins: Sequence[fw.Plugin], weights: dict[str, int] | None = None) -> None:
+        self.names = tuple(names)
+        self.plugins = {plugin.name: plugin for plugin in plugins}
+        weights = weights or {}
+        self.queue_sort = self._one(fw.QueueSortPlugin)
+        self.pre_enqueue = self._of(fw.PreEnqueuePlugin)
+        pre_filters = self._of(fw.PreFilterPlugin)
+        self.pre_filters = [plugin for plugin in pre_filters if not plugin.per_pod]
+        self.pod_checks = [plugin for plugin in pre_filters if plugin.per_pod]
+        self.filters = self._of(fw.FilterPlugin)
+        self.post_filters = self._of(fw.PostFilterPlugin)
+        self.pre_scores = self._of(fw.PreScorePlugin)
+        self.scores = [(plugin, weights.get(plugin.name, 1)) for plugin in self._of(fw.ScorePlugin)]
+        self.reserves = self._of(fw.ReservePlugin)
+        self.permits = self._of(fw.PermitPlugin)
+        self.pre_binds = self._of(fw.PreBindPlugin)
+        self.binds = self._of(fw.BindPlugin)
+        self.post_binds = self._of(fw.PostBindPlugin)
+        self.hints = self._hints()
+        self._signing = [plugin for plugin in plugins if type(plugin).signature is not fw.Plugin.signature]
+
+    def _of(self, point: type[P]) -> list[P]:
+        return [plugin for plugin in self.plugins.values() if isinstance(plugin, point)]
+
+    def _one(self, point: type[P]) -> P:
+        found = self._of(point)
+        if len(found) != 1:
+            raise ValueError(f"a profile needs exactly one {point.__name__}, this has {len(found)}")
+        return found[0]
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    def signature(self, pod: PodInfo) -> Hashable:
+        """Pods of equal signature get equal verdicts and scores on every node. Taken once per template."""
+        if pod.pod.spec.node_name:  # the one thing in a spec that a template does not tell
+            return self._sign(pod)
+        known = pod.template.signatures.get(id(self))
+        if known is None:
+            known = pod.template.signatures[id(self)] = self._sign(pod)
+        return known
+
+    def _sign(self, pod: PodInfo) -> Hashable:
+        return tuple(plugin.signature(pod) for plugin in self._signing)
+
+    def sort_key(self, pod: PodInfo, timestamp: float) -> tuple[Any, ...]:
+        return self.queue_sort.sort_key(pod, timestamp)
+
+    def _hints(self) -> dict[str, list[tuple[int, Hint | None]]]:
+        """Per plugin the events that may let a refused pod in."""
+        return {name: list(plugin.events()) for name, plugin in self.plugins.items()}
+
+    def concerned_by(self, plugins: frozenset[str]) -> int:
+        """Union of the event kinds that may let in a pod refused by these plugins."""
+        kinds = 0
+        for name in plugins:
+            for registered, _ in self.hints.get(name, ()):
+                kinds |= registered
+        return kinds or Happening.ANYTHING

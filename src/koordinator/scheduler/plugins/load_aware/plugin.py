@@ -1,0 +1,277 @@
+"""LoadAwareScheduling: keep pods off nodes that are, or with them would be, hotter than allowed; prefer cool nodes.
+
+Per node the plugin keeps, for prod pods and for all others, how much more usage would still pass the thresholds (``headroom``)
+and how much is unused (``free``). Both are rewritten when a report arrives or a pod moves; a pod is then judged by one
+comparison and scored by one division over all nodes.
+"""
+
+import heapq
+import logging
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from koordinator.api import priority
+from koordinator.api.core import Node
+from koordinator.api.priority import Band
+from koordinator.api.registry import NODE_METRICS
+from koordinator.api.slo import NodeMetric
+from koordinator.clock import Clock
+from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.columns import Change, Columns, Ints, Rows
+from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.scheduler.engine.framework import (
+    SKIP,
+    CycleState,
+    FilterPlugin,
+    PreFilterPlugin,
+    PreFilterResult,
+    ScorePlugin,
+    Verdict,
+    WatchPlugin,
+)
+from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs, checked, defaulted, dimensions
+from koordinator.scheduler.plugins.load_aware.estimator import Estimator, node_amounts, scheduled_at
+from koordinator.scheduler.plugins.load_aware.ledger import Ledger, PlacedPod, read_report
+from koordinator.scheduler.plugins.load_aware.thresholds import UNLIMITED, Limits, highest_passing, limits_of, score_aggregation
+
+log = logging.getLogger(__name__)
+
+_EXPIRED = 1
+_OTHER, _PROD = 0, 1
+
+
+class _Ask(NamedTuple):
+    kind: int
+    score_kind: int
+    estimate: Ints
+
+
+class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugin):
+    name = "LoadAwareScheduling"
+    resource = NODE_METRICS
+    happening = Happening.NODE_METRIC
+    reads = Change.USAGE
+    score_reads = Change.USAGE
+
+    def __init__(self, cluster: Cluster, clock: Clock, args: LoadAwareArgs | None = None) -> None:
+        self.args = checked(defaulted(args or LoadAwareArgs()))
+        self.dimensions = dimensions(self.args)
+        self.estimator = Estimator(self.args, self.dimensions)
+        self._clock, self._columns = clock, cluster.columns
+        self._nodes = cluster.nodes
+        self._aggregation = score_aggregation(self.args)
+        weights = self.args.resource_weights or {}
+        self._weights = np.array([weights.get(name, 0) for name in self.dimensions], dtype=np.int64)
+        self._total_weight = int(self._weights.sum()) + self.args.dominant_resource_weight
+        self.ledgers: dict[str, Ledger] = {}
+        self._static: dict[str, tuple[Limits, tuple[int, ...]]] = {}
+        self._expiries: list[tuple[float, str]] = []
+        self._limited: set[int] = set()
+        width = len(self.dimensions)
+        self._headroom = [cluster.columns.column(np.int64, width, fill=UNLIMITED) for _ in range(2)]
+        self._free = [cluster.columns.column(np.int64, width) for _ in range(2)]
+        self._capacity = cluster.columns.column(np.int64, width, fill=1)
+        self._aggregated = [cluster.columns.column(np.bool_) for _ in range(2)]
+        self._expired = [cluster.columns.column(np.bool_) for _ in range(2)]
+        self._scored = cluster.columns.column(np.int64)
+        cluster.listeners.append(self)
+
+    # -- what the engine asks ------------------------------------------------------------------------------------------
+
+    def signature(self, pod: PodInfo) -> Hashable:
+        return _is_prod(pod), _by_daemon_set(pod), self.estimator.pod(pod)
+
+    def events(self) -> Sequence[tuple[int, Hint | None]]:
+        return ((Happening.POD_DELETE | Happening.NODE_METRIC | Happening.NODE_ADD | Happening.NODE_ALLOCATABLE, None),)
+
+    def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
+        prod = _is_prod(pod)
+        estimate = np.array(self.estimator.pod(pod), dtype=np.int64)
+        by_prod = prod and self.args.score_according_prod_usage
+        state[self.name] = _Ask(_PROD if prod else _OTHER, _PROD if by_prod else _OTHER, estimate)
+        return PreFilterResult(SKIP) if _by_daemon_set(pod) else None
+
+    def filter(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Verdict:
+        """Codes: 1 an expired report; else 2 + 2 × dimension, one more when aggregated usage counted."""
+        ask: _Ask = state[self.name]
+        if not self._limited:
+            return np.zeros(len(nodes.alive[rows]), dtype=np.int64)
+        over = ask.estimate > self._headroom[ask.kind].values[rows]
+        first = 2 + 2 * over.argmax(axis=1) + self._aggregated[ask.kind].values[rows]
+        codes: Verdict = np.where(over.any(axis=1), first, 0)
+        return np.where(self._expired[ask.kind].values[rows], _EXPIRED, codes)
+
+    def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
+        if code == _EXPIRED:
+            return ["node(s) nodeMetric expired"]
+        aggregated = "aggregated " if code % 2 else ""
+        return [f"node(s) {self.dimensions[(code - 2) // 2]} {aggregated}usage exceed threshold"]
+
+    def score(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Ints:
+        """The share of each resource that stays unused, weighted; 0 where usage is unknown."""
+        if not self._total_weight:
+            return np.zeros(len(nodes.alive[rows]), dtype=np.int64)
+        ask: _Ask = state[self.name]
+        left = np.maximum(self._free[ask.score_kind].values[rows] - ask.estimate, 0)
+        shares = left * 100 // self._capacity.values[rows]
+        total = shares @ self._weights
+        if self.args.dominant_resource_weight:
+            total += np.minimum(shares.min(axis=1), 100) * self.args.dominant_resource_weight
+        answer: Ints = total // self._total_weight * self._scored.values[rows]
+        return answer
+
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    def object_set(self, metric: Any) -> None:
+        """A usage report. Raises ValueError when it cannot be read; the one before it stays in force."""
+        if isinstance(metric, NodeMetric):
+            self._ledger(metric.name).set_report(read_report(metric, self.dimensions))
+            self._write(metric.name)
+
+    def object_deleted(self, metric: Any) -> None:
+        ledger = self.ledgers.get(metric.name)
+        if ledger is not None:
+            ledger.set_report(None)
+            self._drop_if_empty(metric.name, ledger)
+            self._write(metric.name)
+
+    def pod_placed(self, info: PodInfo, node: str) -> None:
+        ledger = self._ledger(node)
+        ledger.put(info.uid, self._placed(info))
+        if ledger.report is not None:
+            self._write(node)
+
+    def pod_updated(self, info: PodInfo, node: str) -> None:
+        """The binding's time, once known, replaces the time of our decision."""
+        ledger = self._ledger(node)
+        before = ledger.pods.get(info.uid)
+        scheduled = scheduled_at(info.pod)
+        if before is None or (scheduled is not None and scheduled != before.timestamp):
+            self.pod_placed(info, node)
+
+    def pod_removed(self, info: PodInfo, node: str) -> None:
+        ledger = self.ledgers.get(node)
+        if ledger is None:
+            return
+        ledger.take(info.uid)
+        if ledger.report is not None:
+            self._write(node)
+        self._drop_if_empty(node, ledger)
+
+    def node_set(self, row: int, node: Node, changes: int) -> None:
+        static = self._limits_and_capacity(node)
+        if changes & Change.NODE or self._static.get(node.name) != static:
+            self._static[node.name] = static
+            self._write(node.name)
+
+    def node_removed(self, name: str) -> None:
+        self._static.pop(name, None)
+
+    def tick(self, now: float) -> None:
+        """Reports grow old without anything happening: rewrite the rows whose report has just expired."""
+        while self._expiries and self._expiries[0][0] <= now:
+            _, name = heapq.heappop(self._expiries)
+            self._write(name)
+
+    # -- from ledgers to columns ---------------------------------------------------------------------------------------
+
+    def _ledger(self, node: str) -> Ledger:
+        ledger = self.ledgers.get(node)
+        if ledger is None:
+            include = self.args.prod_usage_include_sys
+            ledger = self.ledgers[node] = Ledger(len(self.dimensions), include_system=include)
+        return ledger
+
+    def _drop_if_empty(self, node: str, ledger: Ledger) -> None:
+        if ledger.empty:
+            del self.ledgers[node]
+
+    def _placed(self, info: PodInfo) -> PlacedPod:
+        estimate = self.estimator.pod(info)
+        scheduled = scheduled_at(info.pod)
+        timestamp = self._clock.now() if scheduled is None else scheduled
+        deadline = self.estimator.deadline(info.pod, timestamp)
+        return PlacedPod(info.key, _is_prod(info), timestamp, estimate if any(estimate) else None, deadline)
+
+    def _limits_and_capacity(self, node: Node) -> tuple[Limits, tuple[int, ...]]:
+        has = node_amounts(node)
+        return limits_of(self.args, node.metadata.annotations, self.dimensions), tuple(has.get(n, 0) for n in self.dimensions)
+
+    def _expires(self, ledger: Ledger) -> float:
+        """When the node's report stops to count."""
+        report = ledger.report
+        if report is None or report.updated_at is None:
+            return 0.0
+        return report.updated_at + (self.args.node_metric_expiration_seconds or 0)
+
+    def _write(self, name: str) -> None:
+        """Bring a node's row in line with its ledger."""
+        row = self._columns.row_of.get(name)
+        static = self._static.get(name)
+        if row is None or static is None:
+            return
+        ledger = self.ledgers.get(name)
+        if ledger is None or ledger.report is None:
+            self._write_unknown(row, static[1])
+        else:
+            self._write_known(row, name, ledger)
+        self._columns.touch(row, Change.USAGE)
+
+    def _write_unknown(self, row: int, capacity: tuple[int, ...]) -> None:
+        """Without a report nothing is refused and nothing scores."""
+        for kind in (_OTHER, _PROD):
+            self._headroom[kind].values[row] = UNLIMITED
+            self._expired[kind].values[row] = False
+        self._capacity.values[row] = [max(one, 1) for one in capacity]
+        self._scored.values[row] = 0
+        self._limited.discard(row)
+
+    def _write_known(self, row: int, name: str, ledger: Ledger) -> None:
+        limits, capacity = self._static[name]
+        expires = self._expires(ledger)
+        expired = expires <= self._clock.now()
+        if not expired:
+            heapq.heappush(self._expiries, (expires, name))
+        self._capacity.values[row] = [max(one, 1) for one in capacity]
+        told = ledger.report is not None and ledger.report.usage is not None
+        self._scored.values[row] = told and not expired
+        self._write_free(row, ledger, capacity)
+        limited = self._write_headroom(row, ledger, limits, capacity, expired=expired, told=told)
+        (self._limited.add if limited else self._limited.discard)(row)
+
+    def _write_free(self, row: int, ledger: Ledger, capacity: tuple[int, ...]) -> None:
+        for kind in (_OTHER, _PROD):
+            used = ledger.existing(prod=kind == _PROD, aggregation=self._aggregation)
+            self._free[kind].values[row] = [c - u for c, u in zip(capacity, used, strict=True)]
+
+    def _write_headroom(
+        self, row: int, ledger: Ledger, limits: Limits, capacity: tuple[int, ...], *, expired: bool, told: bool
+    ) -> bool:
+        """Says whether the node may refuse some pod for its usage."""
+        stale = expired and bool(self.args.filter_expired_node_metrics)
+        refuse = stale and not self.args.enable_schedule_when_node_metrics_expired
+        limited = False
+        for kind, limit in ((_OTHER, limits.other), (_PROD, limits.prod)):
+            headroom: Sequence[int] = (UNLIMITED,) * len(capacity)
+            if limit.limits and told and not stale:
+                used = ledger.existing(prod=limit.prod, aggregation=limit.aggregation)
+                headroom = [
+                    min(highest_passing(p, c), UNLIMITED) - u if p and c else UNLIMITED
+                    for p, c, u in zip(limit.percents, capacity, used, strict=True)
+                ]
+            limited |= limit.limits
+            self._headroom[kind].values[row] = headroom
+            self._aggregated[kind].values[row] = limit.aggregation is not None
+            self._expired[kind].values[row] = refuse and limit.limits
+        return limited
+
+
+def _is_prod(pod: PodInfo) -> bool:
+    return priority.with_default(pod.pod) is Band.PROD
+
+
+def _by_daemon_set(pod: PodInfo) -> bool:
+    return any(owner.kind == "DaemonSet" for owner in pod.pod.metadata.owner_references or ())

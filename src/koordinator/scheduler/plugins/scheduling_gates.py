@@ -1,0 +1,15 @@
+"""SchedulingGates: a pod waits outside the queue until whoever gated it has removed every gate."""
+
+from koordinator.scheduler.engine.framework import Code, PreEnqueuePlugin, Status
+from koordinator.scheduler.engine.pod import PodInfo
+
+
+class SchedulingGates(PreEnqueuePlugin):
+    name = "SchedulingGates"
+
+    def pre_enqueue(self, pod: PodInfo) -> Status | None:
+        gates = pod.pod.spec.scheduling_gates
+        if not gates:
+            return None
+        names = " ".join(gate.name for gate in gates)
+        return Status(Code.UNSCHEDULABLE_AND_UNRESOLVABLE, (f"waiting for scheduling gates: [{names}]",), self.name)

@@ -1,12 +1,12 @@
 """What strategies see: one consistent picture of the node per round. Plain data; every part may be missing."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from koordinator.api import qos
 from koordinator.api.core import Node, Pod
+from koordinator.api.strategies import HostApplication
 from koordinator.koordlet.host.machine import Processor
 from koordinator.koordlet.observe.strategy import Thresholds
 
@@ -52,7 +52,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     pods: Sequence[PodView] = ()
     node_cpu: float | None = None
     pod_cpu: Mapping[str, float] = {}
-    host_apps: Sequence[Mapping[str, Any]] = ()
+    host_apps: Sequence[HostApplication] = ()
     host_app_cpu: Mapping[str, float] = {}
     processors: Sequence[Processor] = ()
     topology: Mapping[str, str] = {}  # annotations of the node's NodeResourceTopology

@@ -137,7 +137,7 @@ def _decode(annotations: Mapping[str, str], key: str, type_: type[_T]) -> _T | N
     if (raw := annotations.get(key)) is None:
         return None
     try:
-        found = wirejson.decode(raw, type_)
+        found: _T = wirejson.decode(raw, type_)
     except ValueError:
         return None
     return found

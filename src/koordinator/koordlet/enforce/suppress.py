@@ -10,6 +10,7 @@ import msgspec
 
 from koordinator.api import cpuset, keys, resources, wirejson
 from koordinator.api.core import Node
+from koordinator.api.strategies import HostApplication
 from koordinator.koordlet.enforce import cpuset_policy
 from koordinator.koordlet.enforce.decision import Decision, Skip, Write
 from koordinator.koordlet.host.convert import CFS_PERIOD_US, UNLIMITED
@@ -69,7 +70,7 @@ def budget(view: View, node_cpu: float, size: Capacity) -> Budget:
     best_effort = {pod.uid for pod in view.pods if pod.best_effort}
     pods_all = sum(view.pod_cpu.values())
     pods_non_be = sum(used for uid, used in view.pod_cpu.items() if uid not in best_effort)
-    apps = [(app, view.host_app_cpu[app.get("name", "")]) for app in view.host_apps if app.get("name", "") in view.host_app_cpu]
+    apps = [(app, view.host_app_cpu[app.name]) for app in view.host_apps if app.name in view.host_app_cpu]
     apps_non_be = sum(used for app, used in apps if not _best_effort_app(app))
     system = max(node_cpu - pods_all - sum(used for _, used in apps), 0.0, size.reserved / 1000)
     strategy = view.thresholds
@@ -80,11 +81,8 @@ def budget(view: View, node_cpu: float, size: Capacity) -> Budget:
     return Budget(milli, pods_non_be, apps_non_be, system)
 
 
-def _best_effort_app(app: object) -> bool:
-    if not isinstance(app, dict):
-        return False
-    place = app.get("cgroupPath")
-    return app.get("qos") == "BE" and isinstance(place, dict) and place.get("base") == "KubepodsBesteffort"
+def _best_effort_app(app: HostApplication) -> bool:
+    return app.qos == "BE" and app.cgroup_path is not None and app.cgroup_path.base == "KubepodsBesteffort"
 
 
 def next_quota(suppress_milli: int, capacity_milli: int, current: int) -> int | None:

@@ -88,6 +88,14 @@ def directories(path: str) -> list[str]:
         return []
 
 
+def changed_at(path: str) -> int:
+    """When entries of a directory last changed, in nanoseconds; 0 when it is not there."""
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def read_once(path: str | Path) -> str:
     """A file that nobody reads often. Raises OSError."""
     return Path(path).read_text(errors="replace")

@@ -1,5 +1,6 @@
 """What the machine is: CPUs and where they sit, NUMA nodes, clock tick, cgroup driver. From /proc and /sys; no programs run."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +9,7 @@ import msgspec
 
 from koordinator.api import cpuset
 from koordinator.koordlet.host import files, parse
+from koordinator.koordlet.host.files import HotFiles
 from koordinator.koordlet.host.paths import Driver, Layout
 
 
@@ -79,14 +81,12 @@ def numa_nodes(sys_root: str) -> list[int]:
     return sorted(numbers - initiators)
 
 
-def numa_memory(sys_root: str) -> dict[int, parse.NodeMemory]:
+def numa_memory(sys_root: str, hot: HotFiles) -> dict[int, parse.NodeMemory]:
     """Memory by NUMA node. Nodes whose file cannot be read are left out; raises ValueError when the ids are not 0..n-1."""
     found: dict[int, parse.NodeMemory] = {}
     for number in numa_nodes(sys_root):
-        try:
-            found[number] = parse.numa_memory(files.read_once(Path(sys_root) / f"bus/node/devices/node{number}/meminfo"))
-        except (OSError, ValueError):
-            continue
+        with contextlib.suppress(OSError, ValueError):
+            found[number] = parse.numa_memory(hot.read(f"{sys_root}/bus/node/devices/node{number}/meminfo"))
     if sorted(found) != list(range(len(found))):
         raise ValueError(f"NUMA nodes {sorted(found)} are not contiguous from 0")
     return found

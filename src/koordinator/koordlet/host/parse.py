@@ -183,3 +183,40 @@ def _need(lines: Mapping[str, int], *names: str) -> list[int]:
 def process_ids(text: str) -> list[int]:
     """``cgroup.procs`` or ``tasks``."""
     return [int(line) for line in text.splitlines() if line]
+
+
+class ProcessStat(msgspec.Struct, frozen=True):
+    """The head of ``/proc/<pid>/stat``."""
+
+    pid: int
+    comm: str
+    state: str
+    ppid: int
+    pgrp: int
+
+
+def process_stat(text: str) -> ProcessStat:
+    """A command's name may hold spaces and parentheses: it ends at the last one."""
+    head, _, tail = text.rpartition(")")
+    pid, separator, comm = head.partition(" (")
+    fields = tail.split()
+    if not separator or len(fields) < 3:
+        raise ValueError(f"{text[:80]!r} is not a process' stat")
+    return ProcessStat(int(pid), comm, fields[0], int(fields[1]), int(fields[2]))
+
+
+_IDLE_LINES = 31
+_COLD_FROM = 5
+_COLD_KINDS = ("cfei", "dfei", "cfui", "dfui")
+
+
+def cold_bytes(text: str) -> int:
+    """``memory.idle_page_stats`` (kidled): bytes of file pages that nobody touched for long."""
+    lines = text.splitlines()
+    if len(lines) != _IDLE_LINES:
+        raise ValueError(f"{len(lines)} lines, must be {_IDLE_LINES}")
+    rows = {fields[0]: fields[1:] for fields in map(str.split, lines[14:]) if fields}
+    missing = [kind for kind in _COLD_KINDS if kind not in rows]
+    if missing:
+        raise ValueError(f"no line {missing[0]!r}")
+    return sum(int(number) for kind in _COLD_KINDS for number in rows[kind][_COLD_FROM:])

@@ -4,11 +4,11 @@ Results are relative to a controller's root. ``parent`` is a prefix in front of 
 """
 
 import posixpath
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
 
 import msgspec
+
+from koordinator.api.strategies import HostApplication
 
 
 class Driver(StrEnum):
@@ -18,6 +18,8 @@ class Driver(StrEnum):
 
 GUARANTEED, BURSTABLE, BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 _QOS = {BURSTABLE: "burstable", BEST_EFFORT: "besteffort"}
+_LATENCY = "host-latency-sensitive"
+_HOST_TIERS = {"LSE": _LATENCY, "LSR": _LATENCY, "LS": _LATENCY, "BE": "host-best-effort"}
 _SCOPES = {"docker": "docker-", "containerd": "cri-containerd-", "pouch": "pouch-", "cri-o": "crio-"}
 _POD_PREFIXES = ("kubepods-besteffort-pod", "kubepods-burstable-pod", "kubepods-pod")
 _SCOPE_PREFIXES = ("docker-", "cri-containerd-", "crio-")
@@ -80,18 +82,17 @@ class Layout(msgspec.Struct, frozen=True):
             return name[len("crio-") :]
         raise ValueError(f"{name!r} is not a container's directory")
 
-    def host_app_dir(self, app: Mapping[str, Any]) -> str:
+    def host_app_dir(self, app: HostApplication) -> str:
         """The cgroup of a NodeSLO ``hostApplications`` entry."""
-        name, place = str(app.get("name", "")), app.get("cgroupPath")
+        place = app.cgroup_path
         if place is None:
-            tier = {"LSE": "host-latency-sensitive", "LSR": "host-latency-sensitive", "LS": "host-latency-sensitive"}
-            return _join({**tier, "BE": "host-best-effort"}.get(str(app.get("qos", "")), ""), name)
+            return _join(_HOST_TIERS.get(app.qos, ""), app.name)
         bases = {
             "Kubepods": self.root,
             "KubepodsBurstable": self.qos_dir(BURSTABLE),
             "KubepodsBesteffort": self.qos_dir(BEST_EFFORT),
         }
-        return _join(bases.get(place.get("base", ""), ""), place.get("parentDir") or "", place.get("relativePath") or "")
+        return _join(bases.get(place.base, ""), place.parent_dir, place.relative_path)
 
 
 def _join(*parts: str) -> str:

@@ -42,6 +42,7 @@ class File(msgspec.Struct, frozen=True):
     accepts: Validator = anything
     merge: Merge = Merge.NONE
     encode_v2: Callable[[str], str] = lambda value: value
+    by_device: bool = False
 
     def exists_in(self, version: int) -> bool:
         return bool(self.v2 if version == 2 else self.subsystem)
@@ -64,6 +65,8 @@ class File(msgspec.Struct, frozen=True):
         if self.v2 == "cpu.max" and " " in content:
             quota, _, period = content.partition(" ")
             return text == (quota if self.name == "cpu.cfs_quota_us" else period)
+        if self.by_device:
+            return not device_line_differs(content, text)
         return {content, text} == {"max", str(MAX_INT64)}
 
     def widened(self, content: str, value: str) -> str | None:
@@ -76,6 +79,15 @@ class File(msgspec.Struct, frozen=True):
                 return None if new <= old else cpuset.to_text(old | new)
             case _:
                 return value
+
+
+def device_line_differs(content: str, text: str) -> bool:
+    """Whether ``major:minor value`` has to be written: 0 takes a device's line away, so it counts only where there is one."""
+    device, _, value = text.partition(" ")
+    lines = content.splitlines()
+    if value == "0":
+        return any(line.split(" ")[0] == device for line in lines)
+    return text not in lines
 
 
 def _or_max(value: str) -> str:
@@ -96,7 +108,7 @@ def _anolis(name: str, low: int, high: int) -> File:
 
 
 def _blkio(name: str, check: Check, accepts: Validator) -> File:
-    return File(name, "blkio", "", check, A, accepts)
+    return File(name, "blkio", "", check, A, accepts, by_device=True)
 
 
 _FILES = (
@@ -146,6 +158,14 @@ _FILES = (
     ),
     File("net_cls.classid", "net_cls", "net_cls.classid", K, K, validate.net_class),
 )
+
+SYSTEM_FILES: dict[str, Validator] = {
+    "min_free_kbytes": within(10_240, 10_485_760),
+    "watermark_scale_factor": within(10, 400),
+    "reap_background": within(0, 1),
+    "sched_group_identity_enabled": within(0, 1),
+}
+"""What files outside cgroups accept."""
 
 FILES = {file.name: file for file in _FILES}
 

@@ -98,6 +98,11 @@ def _batch_cpu(requests: Quantities | None) -> int:
         return 0
 
 
+def hot_memory(total: int, free: int, cold: int) -> int:
+    """Bytes of a node that are in use and not cold."""
+    return total - free - cold
+
+
 class Usages(msgspec.Struct, frozen=True):
     """What system usage is computed from. ``numa`` and ``pods_numa`` hold bytes and cores by NUMA node."""
 

@@ -24,6 +24,7 @@ CONTAINER_CPU, CONTAINER_MEMORY = "container_cpu_usage", "container_memory_usage
 CONTAINER_MEMORY_CACHE, CONTAINER_THROTTLED = "container_memory_usage_with_page_cache", "container_cpu_throttled"
 HOST_APP_CPU, HOST_APP_MEMORY = "host_application_cpu_usage", "host_application_memory_usage"
 HOST_APP_MEMORY_CACHE = "host_application_memory_usage_with_page_cache"
+NODE_GPU_CORE, NODE_GPU_MEMORY = "node_gpu_core_usage", "node_gpu_memory_usage"
 NODE_BE = "node_be"
 
 _FIRST_CAPACITY = 64

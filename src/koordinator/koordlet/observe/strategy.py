@@ -3,6 +3,8 @@
 import msgspec
 
 from koordinator.api.slo import NodeSLO
+from koordinator.api.sloconfig.nodeslo import DEFAULT_THRESHOLD
+from koordinator.api.sloconfig.overlay import overlay
 
 CFS_QUOTA = "cfsQuota"
 
@@ -25,16 +27,10 @@ def thresholds(slo: NodeSLO | None) -> Thresholds | None:
     """None while there is no NodeSLO: then nobody knows what is wanted, and values stay as they are."""
     if slo is None:
         return None
-    strategy, result = slo.spec.resource_used_threshold_with_be, Thresholds()
-    if strategy is None:
-        return result
+    found = overlay(DEFAULT_THRESHOLD, slo.spec.resource_used_threshold_with_be)
     return Thresholds(
-        enable=bool(strategy.enable),
-        cpu_suppress_threshold_percent=_or(strategy.cpu_suppress_threshold_percent, result.cpu_suppress_threshold_percent),
-        cpu_suppress_min_percent=strategy.cpu_suppress_min_percent,
-        cpu_suppress_policy=strategy.cpu_suppress_policy or result.cpu_suppress_policy,
+        enable=bool(found.enable),
+        cpu_suppress_threshold_percent=found.cpu_suppress_threshold_percent or 0,
+        cpu_suppress_min_percent=found.cpu_suppress_min_percent,
+        cpu_suppress_policy=found.cpu_suppress_policy,
     )
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value

@@ -1,0 +1,230 @@
+"""The kubelet's pod list: what really runs here, known before the API server hears of it.
+
+Guarantees: a failed request leaves the last list in force. A pod that cannot be decoded is said once and left out; the others
+go on. An empty list is believed only when no pod has a cgroup any more: a kubelet that has just started knows nothing yet.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+import msgspec
+
+from koordinator.api import qos
+from koordinator.api.core import Node, Pod
+from koordinator.api.meta import ObjectMeta, Struct
+from koordinator.clock import Clock
+from koordinator.errors import KoordError, Unavailable
+from koordinator.koordlet.host import files
+from koordinator.koordlet.host.paths import Layout
+from koordinator.koordlet.notices import Notices
+from koordinator.koordlet.view import ContainerView, PodView
+
+SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 — a path
+_KEY = "kubelet"
+_MIN_GAP = 0.2
+"""Seconds between two lists, however often somebody pulls."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where the kubelet is and how to talk to it. Without ``ca_file`` its certificate is not verified."""
+
+    token_file: str = ""
+    ca_file: str = ""
+    read_only_port: int = 0  # above 0: plain HTTP without credentials
+    address_type: str = "InternalIP"
+    timeout: float = 3.0
+
+
+class Source(Protocol):
+    """Where pod lists come from."""
+
+    async def pods(self, node: Node) -> bytes:
+        """The JSON of a PodList. Raises: Unavailable."""
+        ...
+
+
+class Kubelet:
+    """The kubelet of the node object that it is given: address and port are looked up anew for every request."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self._endpoint, self._clock = endpoint, clock
+        self.observe: Callable[[float, int], None] = lambda _seconds, _code: None
+        self._context: ssl.SSLContext | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def pods(self, node: Node) -> bytes:
+        url, started = self._url(node), self._clock.monotonic()
+        try:
+            async with self._open().get(url, headers=self._headers(), ssl=self._tls()) as answer:
+                body = await answer.read()
+                self.observe(self._clock.monotonic() - started, answer.status)
+        except (aiohttp.ClientError, TimeoutError, OSError) as err:
+            raise Unavailable(f"kubelet {url}", str(err) or type(err).__name__) from err
+        if answer.status != 200:
+            raise Unavailable(f"kubelet {url}", f"HTTP {answer.status}: {body[:200].decode(errors='replace').strip()}")
+        return body
+
+    async def close(self) -> None:
+        if self._session:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._endpoint.timeout))
+        return self._session
+
+    def _url(self, node: Node) -> str:
+        addresses = node.status.addresses or []
+        wanted = [one.address for one in addresses if one.type == self._endpoint.address_type]
+        if not wanted:
+            raise Unavailable(f"kubelet of node {node.name}", f"the node has no address of type {self._endpoint.address_type}")
+        host = f"[{wanted[0]}]" if ":" in wanted[0] else wanted[0]
+        if self._endpoint.read_only_port > 0:
+            return f"http://{host}:{self._endpoint.read_only_port}/pods/"
+        endpoints = node.status.daemon_endpoints
+        if endpoints is None or not endpoints.kubelet_endpoint.port:
+            raise Unavailable(f"kubelet of node {node.name}", "status.daemonEndpoints.kubeletEndpoint has no port")
+        return f"https://{host}:{endpoints.kubelet_endpoint.port}/pods/"
+
+    def _headers(self) -> dict[str, str]:
+        if self._endpoint.read_only_port > 0:
+            return {}
+        path = self._endpoint.token_file or SERVICE_ACCOUNT_TOKEN
+        try:
+            return {"Authorization": f"Bearer {files.read_once(path).strip()}"}
+        except OSError as err:
+            if not self._endpoint.token_file:
+                return {}
+            raise Unavailable(f"kubelet token {path}", err.strerror or "unreadable") from err
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        if not self._endpoint.ca_file:
+            return False
+        if self._context is None:
+            self._context = ssl.create_default_context(cafile=self._endpoint.ca_file)
+        return self._context
+
+
+class _RawList(Struct):
+    items: list[msgspec.Raw] = msgspec.field(default_factory=list)
+
+
+class _Bare(Struct):
+    metadata: ObjectMeta = msgspec.field(default_factory=ObjectMeta)
+
+
+class PodList:
+    """The pods of this node as views, kept by ``run``."""
+
+    def __init__(self, source: Source, layout: Layout, clock: Clock, notices: Notices) -> None:
+        self._source, self._layout, self._clock, self._notices = source, layout, clock, notices
+        self._by_uid: dict[str, PodView] = {}
+        self._body = b""
+        self._pull = asyncio.Event()
+        self._decoder = msgspec.json.Decoder(Pod)
+        self.has_synced = False
+        self.on_gone: Callable[[PodView], None] = lambda _pod: None
+
+    @property
+    def views(self) -> list[PodView]:
+        return list(self._by_uid.values())
+
+    def pull(self) -> None:
+        """Ask for the list now: something has changed on the node."""
+        self._pull.set()
+
+    async def run(self, node: Callable[[], Node | None], interval: float, has_pods: Callable[[], bool]) -> None:
+        """Keep the list current for ever. ``has_pods`` says whether any pod has a cgroup."""
+        while True:
+            await self.sync(node(), has_pods)
+            await self._clock.sleep(min(_MIN_GAP, interval))
+            await self._pulled_or(interval - _MIN_GAP)
+
+    async def _pulled_or(self, seconds: float) -> None:
+        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._pull.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            self._pull.clear()
+
+    async def sync(self, node: Node | None, has_pods: Callable[[], bool]) -> None:
+        """One request."""
+        if node is None:
+            return
+        try:
+            body = await self._source.pods(node)
+            raws = self._items(body)
+        except KoordError as err:
+            self._notices.say(_KEY, f"{err}; the last pod list stays in force")
+            return
+        self._notices.over(_KEY, "the kubelet answers again")
+        if raws is None or (not raws and has_pods()):
+            return
+        self._take(raws)
+        self.has_synced = True
+
+    def _items(self, body: bytes) -> list[msgspec.Raw] | None:
+        """None when nothing has changed."""
+        if body == self._body and self.has_synced:
+            return None
+        try:
+            items = msgspec.json.decode(body, type=_RawList).items
+        except msgspec.DecodeError as err:
+            raise Unavailable("kubelet", f"its answer is not a PodList: {err}") from err
+        self._body = body
+        return items
+
+    def _take(self, raws: list[msgspec.Raw]) -> None:
+        views = dict(pair for raw in raws if (pair := self._view(raw)) is not None)
+        gone = [view for uid, view in self._by_uid.items() if uid not in views]
+        self._by_uid = views
+        for view in gone:
+            self.on_gone(view)
+
+    def _view(self, raw: msgspec.Raw) -> tuple[str, PodView] | None:
+        try:
+            pod = self._decoder.decode(raw)
+        except msgspec.DecodeError as err:
+            self._notices.say(f"pod {_name_of(raw)}", f"pod {_name_of(raw)} cannot be read: {err}; it is left out")
+            return None
+        uid, known = pod.metadata.uid, self._by_uid.get(pod.metadata.uid)
+        return uid, known if known is not None and known.pod == pod else self._new_view(pod)
+
+    def _new_view(self, pod: Pod) -> PodView:
+        kube_qos = qos.kube(pod)
+        group = self._layout.pod_dir(pod.metadata.uid, kube_qos)
+        return PodView(pod, pod.metadata.uid, group, qos.raw(pod), kube_qos, tuple(self._containers(pod, group)))
+
+    def _containers(self, pod: Pod, group: str) -> list[ContainerView]:
+        found = []
+        for status in pod.status.container_statuses or []:
+            if not status.container_id:
+                continue
+            try:
+                found.append(
+                    ContainerView(status.name, status.container_id, self._layout.container_dir(group, status.container_id))
+                )
+            except ValueError as err:
+                self._notices.say(
+                    f"container {pod.key}/{status.name}", f"pod {pod.key} container {status.name}: {err}", pod, "BadID"
+                )
+        return found
+
+
+def _name_of(raw: msgspec.Raw) -> str:
+    try:
+        meta = msgspec.json.decode(raw, type=_Bare).metadata
+    except msgspec.DecodeError:
+        return "(no name)"
+    return f"{meta.namespace}/{meta.name}"
+
+
+def pod_directories(roots: Sequence[str]) -> bool:
+    """Whether any of these directories holds a pod's cgroup."""
+    return any("pod" in name for root in roots for name in files.directories(root) if Path(root, name).is_dir())

@@ -7,7 +7,7 @@ DIR ?= ../shared/vectors
 AREA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check vectors bench docs lock clean
+.PHONY: help setup demo test check generate vectors bench docs lock clean
 
 help: ## List what can be made.
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -33,7 +33,11 @@ check: setup ## Lint, types, layering, stale generated files.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m koordinator.api.crds deploy/crds --check
 	$(BIN)/python -m koordinator.cli.reference docs/reference/cli.md --check
+
+generate: setup ## Write generated files afresh: CRDs.
+	$(BIN)/python -m koordinator.api.crds deploy/crds
 
 vectors: setup ## Run protocol vectors: DIR=<folder> [AREA=<area>].
 	$(BIN)/python -m tests.vectors.run --dir "$(DIR)" $(if $(AREA),--area $(AREA))

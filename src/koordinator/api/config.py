@@ -1,19 +1,23 @@
 """config.koordinator.sh/v1alpha1: ClusterColocationProfile, which turns plain pods into co-located ones."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from koordinator.api.meta import LabelSelector, Object, Struct
+from koordinator.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, schema
+
+QOS_CLASSES = ["LSE", "LSR", "LS", "BE", "SYSTEM"]
 
 
 class ClusterColocationProfileSpec(Struct):
+    """Which pods (of which namespaces), and what they get. ``patch`` comes last."""
+
     namespace_selector: LabelSelector | None = None
     selector: LabelSelector | None = None
-    probability: int | str | None = None
-    qos_class: str = msgspec.field(default="", name="qosClass")
+    probability: IntOrString | None = None
+    qos_class: Annotated[str, schema(enum=QOS_CLASSES)] = msgspec.field(default="", name="qosClass")
     priority_class_name: str = ""
-    koordinator_priority: int | None = None
+    koordinator_priority: Int32 | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     label_keys_mapping: dict[str, str] | None = None
@@ -24,4 +28,6 @@ class ClusterColocationProfileSpec(Struct):
 
 
 class ClusterColocationProfile(Object):
+    """Applied to pods as they are created."""
+
     spec: ClusterColocationProfileSpec = msgspec.field(default_factory=ClusterColocationProfileSpec)

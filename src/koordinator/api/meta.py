@@ -22,6 +22,15 @@ DurationText = Annotated[str, msgspec.Meta(extra={"format": "duration"})]
 TimeText = Annotated[str, msgspec.Meta(extra={"format": "date-time"})]
 
 
+REQUIRED = msgspec.Meta(extra={"required": True})
+"""For ``Annotated``: the CRD schema asks for the field, though reading an object without it does not fail."""
+
+
+def schema(**facts: Any) -> Any:
+    """For ``Annotated``: facts that the CRD schema states (enum, default, minItems, nullable) and decoding does not enforce."""
+    return msgspec.Meta(extra_json_schema=facts)
+
+
 def bounded(low: int | None = None, high: int | None = None) -> Any:
     """A range that the CRD schema states and decoding does not enforce, for use in ``Annotated``."""
     limits = {"minimum": low, "maximum": high}

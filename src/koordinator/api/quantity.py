@@ -95,11 +95,11 @@ def parse(text: str) -> Quantity:
     match = _SHAPE.fullmatch(text)
     if match is None or text == "":
         raise ValueError(_BAD_SHAPE)
-    sign, whole, fraction, suffix = match[1], match[2].lstrip("0"), match[3] or "", match[4]
+    sign, whole, fraction, suffix = match[1], match[2].lstrip("0") or "0", match[3] or "", match[4]
     form, scale, binary = _read_suffix(suffix)
     if not (match[2] or fraction):
         raise ValueError(_BAD_NUMBER)
-    digits = int(whole + fraction or "0") << binary
+    digits = int(whole + fraction) << binary
     power = scale + 9 - len(fraction)
     nano = digits * 10**power if power >= 0 else -(-digits // 10**-power)
     kept = text if _kept_verbatim(whole, fraction, scale, binary) else ""
@@ -156,12 +156,12 @@ def _read_suffix(suffix: str) -> tuple[str, int, int]:
 
 
 def _kept_verbatim(whole: str, fraction: str, scale: int, binary: int) -> bool:
-    """Whether the API server keeps this text. ``whole`` comes without leading zeros."""
+    """Whether the API server keeps this text. ``whole`` comes without leading zeros, at least ``0``."""
     if binary:
         short = len(whole) + int(binary * 3 / 10) + 1 <= 15
-        return bool(whole) and not fraction and short and int(whole) % 8 != 0
+        return not fraction and short and int(whole) % 8 != 0
     digits, power = whole + fraction, scale - len(fraction)
-    if not digits or len(digits) > 18 or power < -9 or power % 3:
+    if len(digits) > 18 or power < -9 or power % 3:
         return False
     return digits[0] != "0" and not digits.endswith("000")
 

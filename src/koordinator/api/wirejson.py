@@ -85,7 +85,7 @@ def _fitter_of(info: inspect.Type, known: dict[Any, _Fitter]) -> _Fitter:
     if isinstance(info, inspect.UnionType):
         inner = [one for one in info.types if not isinstance(one, inspect.NoneType)]
         return _fitter_of(inner[0], known) if len(inner) == 1 else _plain
-    return _plain
+    return _INT64 if isinstance(info, inspect.IntType) else _plain
 
 
 def _item_fitter(info: inspect.Type, known: dict[Any, _Fitter]) -> _Fitter:
@@ -181,4 +181,16 @@ def _time(value: Any) -> Any:
     return _plain(value)
 
 
-_CHECKS: dict[str, _Fitter] = {"quantity": _quantity, "duration": _duration, "date-time": _time}
+def _integer(bits: int) -> _Fitter:
+    limit = 1 << bits - 1
+
+    def check(value: Any) -> Any:
+        if isinstance(value, int) and not -limit <= value < limit:
+            raise ValueError(f"{value} does not fit {bits} bits")
+        return _plain(value)
+
+    return check
+
+
+_INT64 = _integer(64)
+_CHECKS: dict[str, _Fitter] = {"quantity": _quantity, "duration": _duration, "date-time": _time, "int32": _integer(32)}

@@ -77,7 +77,7 @@ class Binder:
         except ApiError as err:
             failure = BindFailed(str(err))
         except PluginFailed as err:
-            log.exception("pod %s: %s", binding.pod.info.key, err)
+            log.exception("binding pod %s", binding.pod.info.key)
             failure = BindFailed(str(err))
         if failure is None:
             self._bound(binding)

@@ -1,8 +1,9 @@
 """What a pod asks of the profile's plugins, worked out once per signature: which filters and scores run, and their state."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from koordinator.scheduler.engine.columns import Bools, Columns, Ints
+from koordinator.scheduler.engine.columns import Bools, Columns, Ints, Rows
 from koordinator.scheduler.engine.framework import (
     UNRESOLVABLE,
     Code,
@@ -14,6 +15,7 @@ from koordinator.scheduler.engine.framework import (
     PreFilterResult,
     ScorePlugin,
     Status,
+    Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
@@ -71,20 +73,21 @@ class Compiled:
         """Why nodes outside ``only`` were not looked at."""
         return f"node(s) didn't satisfy plugin(s) [{' '.join(self.restricting)}]"
 
-    def diagnose(self, columns: Columns, rows: Ints, codes: Ints) -> Diagnosis:
-        """Why no node is feasible: per node the reasons of the first filter that refused it. ``codes`` is (filters, rows)."""
+    def diagnose(self, columns: Columns, rows: NDArray[np.intp]) -> Diagnosis:
+        """Why none of the rows is feasible: per node the reasons of the first filter that refused it."""
         diagnosis = Diagnosis(nodes=len(columns), reasons={}, plugins=set())
         stuck = np.zeros(columns.size, dtype=np.bool_)
         alive = columns.alive[: columns.size]
         self._count_excluded(diagnosis, alive, rows, stuck)
-        still_open = alive[rows]
-        for plugin, column in zip(self.filters, codes, strict=False):
-            refused = still_open & (column != 0)
+        rows = rows[alive[rows]]
+        for plugin in self.filters:
+            codes = run_filter(plugin, self, columns, rows)
+            refused = codes != 0
             if refused.any():
                 diagnosis.plugins.add(plugin.name)
-                stuck[rows[refused & (column & UNRESOLVABLE != 0)]] = True
-                self._count(diagnosis, plugin, column[refused], columns)
-                still_open = still_open & ~refused
+                stuck[rows[codes & UNRESOLVABLE != 0]] = True
+                self._count(diagnosis, plugin, codes[refused], columns)
+                rows = rows[~refused]
         diagnosis.unresolvable = stuck
         return diagnosis
 
@@ -94,7 +97,7 @@ class Compiled:
             for reason in plugin.explain(self.state, code, columns):
                 diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
 
-    def _count_excluded(self, diagnosis: Diagnosis, alive: Bools, rows: Ints, stuck: Bools) -> None:
+    def _count_excluded(self, diagnosis: Diagnosis, alive: Bools, rows: NDArray[np.intp], stuck: Bools) -> None:
         if self.only is None:
             return
         excluded = alive.copy()
@@ -110,6 +113,13 @@ def _guarded(plugin: PreFilterPlugin, state: CycleState, pod: PodInfo, columns: 
         return plugin.pre_filter(state, pod, columns)
     except Exception as err:
         raise PluginFailed(plugin.name, "PreFilter", err) from err
+
+
+def run_filter(plugin: FilterPlugin, compiled: Compiled, columns: Columns, rows: Rows) -> Verdict:
+    try:
+        return plugin.filter(compiled.state, compiled.pod, columns, rows)
+    except Exception as err:
+        raise PluginFailed(plugin.name, "Filter", err) from err
 
 
 def _conflict(plugins: list[str]) -> Status:

@@ -55,7 +55,7 @@ class Scheduler:
         try:
             self._attempt(pod)
         except PluginFailed as err:
-            log.exception("pod %s: %s", pod.info.key, err)
+            log.exception("scheduling pod %s", pod.info.key)
             self._fail(pod, str(err))
         return True
 

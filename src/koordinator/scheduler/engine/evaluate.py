@@ -10,59 +10,72 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, Rows
-from koordinator.scheduler.engine.compile import Compiled
-from koordinator.scheduler.engine.framework import Diagnosis, FilterPlugin, PluginFailed, ScorePlugin, Status
+from koordinator.scheduler.engine.compile import Compiled, run_filter
+from koordinator.scheduler.engine.framework import Diagnosis, PluginFailed, ScorePlugin, Status
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 
 INFEASIBLE = -1
-CACHE_CELLS = 16_000_000
-"""How many numbers all kept evaluations may hold together (128 MB)."""
+_REBUILD_SHARE = 64
+"""When more than this part of the rows moved, finding the best rows afresh costs less than following each."""
+CACHE_BYTES = 128_000_000
+"""What all kept evaluations of a profile may take together."""
+Totals = NDArray[np.int32]
 
 
 class Best:
-    """The rows that share the highest total, as a set from which one can be drawn at random in constant time."""
+    """The rows that share the highest total, as a bag from which one can be drawn at random.
 
-    __slots__ = ("_rows", "_where", "score", "stale")
+    Rows whose total has fallen stay in the bag until they are drawn by chance; then they are thrown out and the draw repeated,
+    so that every row that still has the highest total is equally likely.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_count", "_member", "_rows", "score", "stale")
+
+    def __init__(self, capacity: int) -> None:
         self.stale = True
         self.score = INFEASIBLE
-        self._rows: list[int] = []
-        self._where: dict[int, int] = {}
+        self._count = 0
+        self._rows: NDArray[np.int32] = np.empty(capacity, dtype=np.int32)
+        self._member: Bools = np.zeros(capacity, dtype=np.bool_)
 
-    def rebuild(self, total: Ints) -> None:
+    def rebuild(self, total: Totals) -> None:
         self.stale = False
         self.score = int(total.max()) if len(total) else INFEASIBLE
-        self._rows = np.flatnonzero(total == self.score).tolist() if self.score >= 0 else []
-        self._where = {row: place for place, row in enumerate(self._rows)}
+        equal = total == self.score if self.score >= 0 else np.zeros(len(total), dtype=np.bool_)
+        rows = np.flatnonzero(equal)
+        self._count = len(rows)
+        self._rows[: len(rows)] = rows
+        self._member[: len(total)] = equal
 
     def update(self, row: int, score: int) -> None:
         """A row has a new total."""
         if score > self.score:
-            self.score, self._rows, self._where = score, [row], {row: 0}
-        elif score == self.score and score >= 0:
-            if row not in self._where:
-                self._where[row] = len(self._rows)
-                self._rows.append(row)
-        elif row in self._where:
-            self._drop(row)
-            self.stale = not self._rows
+            self.score = score
+            self._member[:] = False
+            self._count = 0
+        if score == self.score and score >= 0 and not self._member[row]:
+            self._rows[self._count] = row
+            self._member[row] = True
+            self._count += 1
 
-    def _drop(self, row: int) -> None:
-        place, last = self._where.pop(row), self._rows.pop()
-        if last != row:
-            self._rows[place] = last
-            self._where[last] = place
-
-    def draw(self, random: Random) -> int | None:
+    def draw(self, total: Totals, random: Random) -> int | None:
         """One of the best rows, or None when no row is feasible."""
-        count = len(self._rows)
-        if count <= 1:
-            return self._rows[0] if count else None
-        return self._rows[int(random.random() * count)]
+        while True:
+            if self.stale or not self._count:
+                self.rebuild(total)
+                if not self._count:
+                    return None
+            place = int(random.random() * self._count)
+            row = self._rows.item(place)
+            if total[row] == self.score:
+                return row
+            self._member[row] = False
+            self._count -= 1
+            self._rows[place] = self._rows[self._count]
 
 
 class Evaluation:
@@ -73,22 +86,23 @@ class Evaluation:
         self.pod, self.state = compiled.pod, compiled.state
         self.filters, self.scores = compiled.filters, compiled.scores
         self.compiled = compiled
-        self.best = Best()
         self.position = -1
         self._allocate()
 
     def _allocate(self) -> None:
         capacity = self.columns.capacity
-        self.codes = np.zeros((max(len(self.filters), 1), capacity), dtype=np.int64)
-        self.raw = np.zeros((max(len(self.scores), 1), capacity), dtype=np.int64)
-        self.weighted = np.zeros_like(self.raw)
+        self.best = Best(capacity)
+        self.refused: Bools = np.zeros((len(self.filters), capacity), dtype=np.bool_)
+        self.raw = {i: np.zeros(capacity, dtype=np.int64) for i, (plugin, _) in enumerate(self.scores) if plugin.normalizes}
+        self.weighted: NDArray[np.int32] = np.zeros((len(self.scores), capacity), dtype=np.int32)
         self.feasible: Bools = np.zeros(capacity, dtype=np.bool_)
-        self.total: Ints = np.full(capacity, INFEASIBLE, dtype=np.int64)
+        self.total: Totals = np.full(capacity, INFEASIBLE, dtype=np.int32)
         self.bounds: list[Any] = [None] * len(self.scores)
 
     @property
-    def cells(self) -> int:
-        return int(self.codes.size + self.raw.size * 2 + self.total.size)
+    def bytes(self) -> int:
+        """What keeping this costs: bits per filter, 4 bytes per score, 8 more where scores are normalised, 10 for the rest."""
+        return len(self.total) * (len(self.filters) + 4 * len(self.scores) + 8 * len(self.raw) + 10)
 
     # -- before every pod ----------------------------------------------------------------------------------------------
 
@@ -107,7 +121,9 @@ class Evaluation:
         else:
             rows, kinds = changed
             self._compute(slice(rows[0], rows[0] + 1) if len(rows) == 1 else np.array(rows), kinds)
-            if not self.best.stale:
+            if len(rows) * _REBUILD_SHARE > columns.size:
+                self.best.stale = True
+            elif not self.best.stale:
                 total = self.total
                 for row in rows:
                     self.best.update(row, total.item(row))
@@ -117,7 +133,7 @@ class Evaluation:
         kinds = Change.ALL if kinds & Change.NODE else kinds
         self._filter(rows, kinds)
         was = self.feasible[rows]
-        now = self.columns.alive[rows] & ~self.codes[:, rows].any(axis=0)
+        now = self.columns.alive[rows] & ~self.refused[:, rows].any(axis=0)
         moved = was.tobytes() != now.tobytes()
         self.feasible[rows] = now
         rescaled = self._score(rows, kinds, feasibility_moved=moved)
@@ -125,14 +141,14 @@ class Evaluation:
             rows = self.columns.rows
             now = self.feasible[rows]
             self.best.stale = True
-        total = self.weighted[:, rows].sum(axis=0)
+        total = self.weighted[:, rows].sum(axis=0, dtype=np.int32)
         total[~now] = INFEASIBLE
         self.total[rows] = total
 
     def _filter(self, rows: Rows, kinds: int) -> None:
         for index, plugin in enumerate(self.filters):
             if plugin.reads & kinds:
-                self.codes[index, rows] = run_filter(plugin, self.compiled, self.columns, rows)
+                self.refused[index, rows] = run_filter(plugin, self.compiled, self.columns, rows)
 
     def _score(self, rows: Rows, kinds: int, *, feasibility_moved: bool) -> bool:
         """Scores of the rows; says whether some plugin's normalisation moved the scores of all other rows too."""
@@ -148,29 +164,26 @@ class Evaluation:
         plugin, weight = self.scores[index]
         moved = bool(plugin.score_reads & kinds)
         if moved:
-            self.raw[index, rows] = run_score(plugin, self.compiled, self.columns, rows)
+            self.raw[index][rows] = run_score(plugin, self.compiled, self.columns, rows)
         elif not feasibility_moved:
             return False
         size = self.columns.size
-        bounds = plugin.bounds(self.raw[index, :size], self.feasible[:size])
-        everywhere = bounds != self.bounds[index]
+        bounds = plugin.bounds(self.raw[index][:size], self.feasible[:size])
+        everywhere: bool = bounds != self.bounds[index]
         if everywhere or moved:
             self.bounds[index] = bounds
             where = self.columns.rows if everywhere else rows
-            self.weighted[index, where] = plugin.normalize(self.raw[index, where], bounds) * weight
+            self.weighted[index, where] = plugin.normalize(self.raw[index][where], bounds) * weight
         return everywhere
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
     def choose(self, random: Random) -> int | None:
         """A row of the highest total; None when no node is feasible."""
-        if self.best.stale:
-            self.best.rebuild(self.total[: self.columns.size])
-        return self.best.draw(random)
+        return self.best.draw(self.total[: self.columns.size], random)
 
     def diagnose(self) -> Diagnosis:
-        size = self.columns.size
-        return self.compiled.diagnose(self.columns, np.arange(size), self.codes[:, :size])
+        return self.compiled.diagnose(self.columns, np.arange(self.columns.size))
 
 
 class Restricted:
@@ -184,12 +197,12 @@ class Restricted:
         compiled, columns = self.compiled, self.columns
         known = sorted(columns.row_of[name] for name in compiled.only or () if name in columns.row_of)
         self.rows = np.array(known, dtype=np.intp)
-        self.codes = np.zeros((max(len(compiled.filters), 1), len(known)), dtype=np.int64)
-        for index, plugin in enumerate(compiled.filters):
-            self.codes[index] = run_filter(plugin, compiled, columns, self.rows)
+        self.fits: Bools = np.ones(len(known), dtype=np.bool_)
+        for plugin in compiled.filters:
+            self.fits &= run_filter(plugin, compiled, columns, self.rows) == 0
 
     def choose(self, random: Random) -> int | None:
-        fitting = self.rows[~self.codes.any(axis=0)]
+        fitting = self.rows[self.fits]
         if len(fitting) <= 1:
             return int(fitting[0]) if len(fitting) else None
         total = totals(self.compiled, self.columns, fitting)
@@ -197,14 +210,7 @@ class Restricted:
         return int(best[int(random.random() * len(best))])
 
     def diagnose(self) -> Diagnosis:
-        return self.compiled.diagnose(self.columns, self.rows, self.codes)
-
-
-def run_filter(plugin: FilterPlugin, compiled: Compiled, columns: Columns, rows: Rows) -> Ints:
-    try:
-        return plugin.filter(compiled.state, compiled.pod, columns, rows)
-    except Exception as err:
-        raise PluginFailed(plugin.name, "Filter", err) from err
+        return self.compiled.diagnose(self.columns, self.rows)
 
 
 def run_score(plugin: ScorePlugin, compiled: Compiled, columns: Columns, rows: Rows) -> Ints:
@@ -228,8 +234,8 @@ def totals(compiled: Compiled, columns: Columns, feasible: Rows) -> Ints:
 class Evaluator:
     """What is known per signature; the least recently used goes when there is too much of it."""
 
-    def __init__(self, profile: Profile, columns: Columns, cells: int = CACHE_CELLS) -> None:
-        self.profile, self.columns, self.cells = profile, columns, cells
+    def __init__(self, profile: Profile, columns: Columns, limit: int = CACHE_BYTES) -> None:
+        self.profile, self.columns, self.limit = profile, columns, limit
         self._known: dict[Hashable, Evaluation] = {}
 
     def evaluate(self, pod: PodInfo) -> Evaluation | Restricted | Status:
@@ -245,11 +251,11 @@ class Evaluator:
                 restricted.refresh()
                 return restricted
             known = Evaluation(compiled, self.columns)
-            self._make_room(known.cells)
+            self._make_room(known.bytes)
         known.refresh()  # an evaluation whose refresh failed half-way is dropped, not kept
         self._known[signature] = known
         return known
 
-    def _make_room(self, cells: int) -> None:
-        while self._known and (len(self._known) + 1) * cells > self.cells:
+    def _make_room(self, size: int) -> None:
+        while self._known and (len(self._known) + 1) * size > self.limit:
             del self._known[next(iter(self._known))]

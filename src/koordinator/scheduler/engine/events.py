@@ -1,4 +1,4 @@
-"""What can happen in the cluster that may let a waiting pod in, and how plugins say which of it concerns the pods they refused."""
+"""What can happen in the cluster that may let a waiting pod in, and how plugins say which of it concerns pods they refused."""
 
 from collections.abc import Callable
 

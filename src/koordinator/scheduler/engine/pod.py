@@ -6,6 +6,7 @@ quantities are parsed, vectors made and signatures taken once per template and n
 
 from collections.abc import Hashable
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -25,13 +26,14 @@ _encode = msgspec.msgpack.Encoder().encode
 class Template:
     """What pods of one template share."""
 
-    __slots__ = ("_nonzero", "_vector", "limits", "nonzero", "requests", "signatures")
+    __slots__ = ("_nonzero", "_vector", "limits", "nonzero", "notes", "requests")
 
     def __init__(self, pod: Pod) -> None:
         self.requests: Amounts = {**pod_requests(pod), PODS: 1}
         self.limits = pod_limits(pod)
         self.nonzero: Amounts = {**self.requests, **_only_cpu_and_memory(pod_requests(pod, NONZERO_DEFAULTS))}
-        self.signatures: dict[int, Hashable] = {}
+        self.notes: dict[int, Any] = {}
+        """What profiles and plugins have worked out for the template, by the ``id`` of who did."""
         self._vector: Ints | None = None
         self._nonzero: Ints | None = None
 

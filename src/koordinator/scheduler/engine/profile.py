@@ -54,9 +54,9 @@ class Profile:
         """Pods of equal signature get equal verdicts and scores on every node. Taken once per template."""
         if pod.pod.spec.node_name:  # the one thing in a spec that a template does not tell
             return self._sign(pod)
-        known = pod.template.signatures.get(id(self))
+        known: Hashable = pod.template.notes.get(id(self))
         if known is None:
-            known = pod.template.signatures[id(self)] = self._sign(pod)
+            known = pod.template.notes[id(self)] = self._sign(pod)
         return known
 
     def _sign(self, pod: PodInfo) -> Hashable:

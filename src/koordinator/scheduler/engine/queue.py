@@ -9,7 +9,7 @@ Time is read from the ``now`` function given; nothing here sleeps.
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Any
 
@@ -101,7 +101,7 @@ class SchedulingQueue:
     def get(self, uid: str) -> QueuedPod | None:
         return self._pods.get(uid)
 
-    def __iter__(self) -> Iterable[QueuedPod]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[QueuedPod]:
         return iter(list(self._pods.values()))
 
     # -- in and out ----------------------------------------------------------------------------------------------------

@@ -82,14 +82,14 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
     # -- what the engine asks ------------------------------------------------------------------------------------------
 
     def signature(self, pod: PodInfo) -> Hashable:
-        return _is_prod(pod), _by_daemon_set(pod), self.estimator.pod(pod)
+        return self._profile(pod), _by_daemon_set(pod)
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         return ((Happening.POD_DELETE | Happening.NODE_METRIC | Happening.NODE_ADD | Happening.NODE_ALLOCATABLE, None),)
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
-        prod = _is_prod(pod)
-        estimate = np.array(self.estimator.pod(pod), dtype=np.int64)
+        prod, vector = self._profile(pod)
+        estimate = np.array(vector, dtype=np.int64)
         by_prod = prod and self.args.score_according_prod_usage
         state[self.name] = _Ask(_PROD if prod else _OTHER, _PROD if by_prod else _OTHER, estimate)
         return PreFilterResult(SKIP) if _by_daemon_set(pod) else None
@@ -190,11 +190,19 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             del self.ledgers[node]
 
     def _placed(self, info: PodInfo) -> PlacedPod:
-        estimate = self.estimator.pod(info)
+        prod, estimate = self._profile(info)
         scheduled = scheduled_at(info.pod)
         timestamp = self._clock.now() if scheduled is None else scheduled
         deadline = self.estimator.deadline(info.pod, timestamp)
-        return PlacedPod(info.key, _is_prod(info), timestamp, estimate if any(estimate) else None, deadline)
+        return PlacedPod(info.key, prod, timestamp, estimate if any(estimate) else None, deadline)
+
+    def _profile(self, info: PodInfo) -> tuple[bool, tuple[int, ...]]:
+        """Whether the pod is prod, and its estimate: the same for all pods of its template."""
+        known: tuple[bool, tuple[int, ...]] | None = info.template.notes.get(id(self))
+        if known is None:
+            is_prod = priority.with_default(info.pod) is Band.PROD
+            known = info.template.notes[id(self)] = is_prod, self.estimator.pod(info)
+        return known
 
     def _limits_and_capacity(self, node: Node) -> tuple[Limits, tuple[int, ...]]:
         has = node_amounts(node)
@@ -267,10 +275,6 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             self._aggregated[kind].values[row] = limit.aggregation is not None
             self._expired[kind].values[row] = refuse and limit.limits
         return limited
-
-
-def _is_prod(pod: PodInfo) -> bool:
-    return priority.with_default(pod.pod) is Band.PROD
 
 
 def _by_daemon_set(pod: PodInfo) -> bool:

@@ -1,0 +1,106 @@
+"""Engine only: no API server, no informers. How many pods a second the cycle places, and how that grows with the cluster.
+
+From a pod's arrival in the queue to its being assumed on a node, all plugins of the default profile on, all nodes looked at.
+"""
+
+import gc
+import statistics
+import time
+from typing import Any, cast
+
+from benchmarks.figures import report
+from koordinator.api.core import Container, Node, NodeStatus, Pod, PodSpec, ResourceRequirements
+from koordinator.api.meta import ObjectMeta
+from koordinator.clock import SystemClock
+from koordinator.kube.store import Store
+from koordinator.scheduler.engine.binding import Binding
+from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.cycle import Scheduler
+from koordinator.scheduler.engine.framework import Diagnosis
+from koordinator.scheduler.engine.pod import PodReader
+from koordinator.scheduler.engine.queue import QueuedPod, SchedulingQueue
+from koordinator.scheduler.profiles import default_profile
+
+NAME = "koord-scheduler"
+
+
+class Silent:
+    """An outcome that only counts."""
+
+    def __init__(self) -> None:
+        self.placed = self.refused = 0
+
+    def assumed(self, binding: Binding) -> None:
+        self.placed += 1
+
+    def unschedulable(self, pod: QueuedPod, diagnosis: Diagnosis) -> None:
+        self.refused += 1
+
+    def error(self, pod: QueuedPod, message: str) -> None:
+        raise RuntimeError(message)
+
+    def bound(self, binding: Binding) -> None: ...
+
+
+def node(index: int) -> Node:
+    return Node(
+        metadata=ObjectMeta(name=f"node-{index}", labels={"kubernetes.io/hostname": f"node-{index}", "zone": f"z{index % 3}"}),
+        status=NodeStatus(allocatable={"cpu": "32", "memory": "256Gi", "pods": "110"}),
+    )
+
+
+def pod(index: int, templates: int) -> Pod:
+    cpu = f"{100 + index % templates}m"
+    container = Container(
+        name="main", image="registry/app:1", resources=ResourceRequirements(requests={"cpu": cpu, "memory": "500Mi"})
+    )
+    meta = ObjectMeta(name=f"pod-{index}", namespace="default", uid=f"uid-{index}", labels={"app": "web"})
+    return Pod(metadata=meta, spec=PodSpec(containers=[container], scheduler_name=NAME))
+
+
+def scheduler(nodes: int) -> tuple[Scheduler, Silent]:
+    clock, cluster, outcome = SystemClock(), Cluster(), Silent()
+    profile = default_profile((NAME,), cluster, cast("Store", None), clock)
+    for index in range(nodes):
+        cluster.set_node(node(index))
+    return Scheduler(cluster, SchedulingQueue(clock.monotonic), [profile], outcome, seed=1), outcome
+
+
+def rate(nodes: int, pods: int, templates: int = 1) -> float:
+    """Pods a second of processor time."""
+    engine, outcome = scheduler(nodes)
+    reader = PodReader()
+    waiting = [pod(index, templates) for index in range(pods)]
+
+    def work() -> None:
+        for one in waiting:
+            engine.add_pending(reader.read(one), NAME)
+        while engine.schedule_one():
+            pass
+
+    engine.submit = lambda binding: engine.bound(binding)
+    gc.collect()
+    begin = time.process_time()
+    work()
+    took = time.process_time() - begin
+    if outcome.placed != pods:
+        raise RuntimeError(f"{outcome.placed} of {pods} pods placed")
+    return pods / took
+
+
+def median(nodes: int, pods: int, templates: int = 1, repeats: int = 5) -> float:
+    return statistics.median(rate(nodes, pods, templates) for _ in range(repeats))
+
+
+def main() -> bool:
+    figures: list[tuple[str, Any, str]] = [
+        ("engine, 1,000 nodes, 10,000 pods, one template", median(1000, 10_000), ">= 15000"),
+        ("engine, 5,000 nodes, 10,000 pods, one template", median(5000, 10_000), ">= 15000"),
+        ("engine, 20,000 nodes, 20,000 pods, one template", median(20_000, 20_000, repeats=3), ">= 10000"),
+        ("engine, 5,000 nodes, 10,000 pods, 200 templates", median(5000, 10_000, templates=200), ">= 3000"),
+    ]
+    return all([report(name, value, "pods/s", goal) for name, value, goal in figures])
+
+
+if __name__ == "__main__":
+    main()

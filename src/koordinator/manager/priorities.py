@@ -19,7 +19,11 @@ _DESCRIPTIONS = {
 
 async def ensure_priority_classes(store: Store) -> None:
     """Create what is missing. Where we may not, somebody else must have: only said, not fatal."""
-    present = {one.name for one in (await store.list(PRIORITY_CLASSES)).items}
+    try:
+        present = {one.name for one in (await store.list(PRIORITY_CLASSES)).items}
+    except ApiError as err:
+        log.warning("PriorityClasses cannot be listed: %s", err)
+        return
     for band, (value, _) in RANGES.items():
         if band not in present:
             await _create(store, band, value)

@@ -84,6 +84,12 @@ class NodeResources:
             self._complain(pod, "InvalidPodRequests", share.problem)
             self._queue.mark(share.node)
 
+    def pod_moved(self, old: Pod, new: Pod) -> None:
+        """An update; a pod of the same name may be another one on another node."""
+        if old.spec.node_name and old.spec.node_name != new.spec.node_name:
+            self.pod_deleted(old)
+        self.pod_changed(new)
+
     def pod_deleted(self, pod: Pod) -> None:
         on_node = self._pods.get(pod.spec.node_name, {})
         if on_node.pop(pod.key, None) is not None:

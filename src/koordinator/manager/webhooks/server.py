@@ -3,7 +3,6 @@
 Guarantees: whatever a handler does, the API server gets an answer; what cannot be read is denied with the reason.
 """
 
-import asyncio
 import logging
 import os
 import ssl
@@ -21,8 +20,6 @@ from koordinator.manager.webhooks.certificates import Bundle
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Answer]]
-Observe = Callable[[str, Request, Answer, float], None]
-"""Called with path, request, answer and seconds."""
 
 MAX_BODY = 16 * 1024 * 1024
 
@@ -30,8 +27,8 @@ MAX_BODY = 16 * 1024 * 1024
 class WebhookServer:
     """Serves ``handlers`` by path, and ``/healthz``. Certificates can be replaced while it runs."""
 
-    def __init__(self, handlers: Mapping[str, Handler], observe: Observe | None = None) -> None:
-        self._handlers, self._observe = handlers, observe
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers = handlers
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._runner: web.AppRunner | None = None
@@ -68,10 +65,7 @@ class WebhookServer:
             self._runner = None
 
     def _route(self, path: str, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
-        loop_time = asyncio.get_running_loop().time
-
         async def answer(http: web.Request) -> web.Response:
-            started = loop_time()
             try:
                 review, request = admission.decode(await http.read())
             except ValueError as err:
@@ -81,8 +75,6 @@ class WebhookServer:
             except Exception as err:
                 log.exception("webhook %s failed on %s %s/%s", path, request.resource.resource, request.namespace, request.name)
                 result = admission.denied(500, f"internal error in {path}: {type(err).__name__}: {err}")
-            if self._observe is not None:
-                self._observe(path, request, result, loop_time() - started)
             return _respond(admission.encode(review.api_version, request.uid, result))
 
         return answer

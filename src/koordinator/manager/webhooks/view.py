@@ -34,11 +34,14 @@ class InformerView:
         profiles.on(
             added=self._keep,
             updated=lambda _, new: self._keep(new),
-            deleted=lambda profile: self._profiles.pop(profile.name, None),
+            deleted=self._drop,
         )
 
     def _keep(self, profile: ClusterColocationProfile) -> None:
         self._profiles[profile.name] = compile_profile(profile)
+
+    def _drop(self, profile: ClusterColocationProfile) -> None:
+        self._profiles.pop(profile.name, None)
 
     def profiles(self) -> Collection[Compiled]:
         return self._profiles.values()

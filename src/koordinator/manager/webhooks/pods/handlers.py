@@ -1,18 +1,20 @@
 """The two pod webhooks: decode, run the steps in their order, answer. What of the cluster they need comes through ``View``."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from koordinator.api.core import Pod, PriorityClass
+from koordinator.clock import Clock
 from koordinator.kube.patches import json_diff
 from koordinator.manager.webhooks.admission import ALLOWED, Answer, Request, denied
 from koordinator.manager.webhooks.pods.devices import complete_devices
 from koordinator.manager.webhooks.pods.extended import write_extended_spec
 from koordinator.manager.webhooks.pods.profiles import Compiled, Surroundings, apply_profiles, draw_percent, matching
-from koordinator.manager.webhooks.pods.validate import Review, Rule, denial
+from koordinator.manager.webhooks.pods.validate import STEPS, Review, Rule, objection
 
 JsonObject = dict[str, Any]
 
@@ -33,11 +35,28 @@ class View(Protocol):
         ...
 
 
+class Observe(Protocol):
+    """Told of every step: what kind of webhook, in which operation, which step, what came of it, and how long it took."""
+
+    def __call__(self, kind: str, operation: str, plugin: str, *, allowed: bool, seconds: float) -> None: ...
+
+
+def _unobserved(kind: str, operation: str, plugin: str, *, allowed: bool, seconds: float) -> None:
+    """Nobody wants to know."""
+
+
 class PodWebhooks:
     """``mutate`` and ``validate`` answer one AdmissionReview request each. No state of their own."""
 
-    def __init__(self, view: View, gates: frozenset[str], draw: Callable[[], int] = draw_percent) -> None:
-        self._view, self._gates, self._draw = view, gates, draw
+    def __init__(
+        self,
+        view: View,
+        gates: frozenset[str],
+        clock: Clock,
+        observe: Observe = _unobserved,
+        draw: Callable[[], int] = draw_percent,
+    ) -> None:
+        self._view, self._gates, self._clock, self._observe, self._draw = view, gates, clock, observe, draw
 
     async def mutate(self, request: Request) -> Answer:
         if not _concerns_pods(request) or request.operation != "CREATE":
@@ -58,11 +77,23 @@ class PodWebhooks:
         return Answer(patch=json_diff(before, pod))
 
     async def _mutate(self, pod: JsonObject) -> None:
-        await self._apply_profiles(pod)
+        with self._watched("mutate", "CREATE", "ClusterColocationProfile"):
+            await self._apply_profiles(pod)
         if "DisableExtendedResourceSpec" not in self._gates:
-            write_extended_spec(pod)
+            with self._watched("mutate", "CREATE", "ExtendedResourceSpec"):
+                write_extended_spec(pod)
         if "DisableDeviceResourceSpec" not in self._gates:
-            complete_devices(pod)
+            with self._watched("mutate", "CREATE", "DeviceResourceSpec"):
+                complete_devices(pod)
+
+    @contextlib.contextmanager
+    def _watched(self, kind: str, operation: str, plugin: str) -> Iterator[None]:
+        started, allowed = self._clock.monotonic(), False
+        try:
+            yield
+            allowed = True
+        finally:
+            self._observe(kind, operation, plugin, allowed=allowed, seconds=self._clock.monotonic() - started)
 
     async def _apply_profiles(self, pod: JsonObject) -> None:
         profiles = self._view.profiles()
@@ -85,8 +116,13 @@ class PodWebhooks:
             review = self._review(request)
         except msgspec.DecodeError as err:
             return denied(400, f"pod {request.namespace}/{request.name} cannot be read: {err}")
-        message = denial(review)
-        return denied(400, message) if message else ALLOWED
+        for step in STEPS:
+            started = self._clock.monotonic()
+            message = objection(step, review)
+            self._observe("validate", request.operation, step, allowed=not message, seconds=self._clock.monotonic() - started)
+            if message:
+                return denied(400, message)
+        return ALLOWED
 
     def _review(self, request: Request) -> Review:
         old = msgspec.json.decode(request.old_object, type=Pod) if request.has_old_object else None

@@ -35,10 +35,12 @@ class Review(msgspec.Struct, frozen=True):
 
 def denial(review: Review) -> str:
     """Why not; empty when the pod is fine."""
-    for step in _STEPS:
-        if message := aggregate(list(step(review))):
-            return message
-    return ""
+    return next(filter(None, (objection(step, review) for step in STEPS)), "")
+
+
+def objection(step: str, review: Review) -> str:
+    """What one step has against the pod; several objections as one text, empty when none."""
+    return aggregate(list(STEPS[step](review)))
 
 
 def _reservation(review: Review) -> Iterator[str]:
@@ -86,7 +88,14 @@ def _enhanced(review: Review) -> Iterator[str]:
             return
 
 
-_STEPS: tuple[Callable[[Review], Iterator[str]], ...] = (_reservation, _colocation, _quota, _devices, _enhanced)
+STEPS: Mapping[str, Callable[[Review], Iterator[str]]] = {
+    "ClusterReservation": _reservation,
+    "ClusterColocationProfile": _colocation,
+    "QuotaMetaChecker": _quota,
+    "DeviceResource": _devices,
+    "EnhancedValidation": _enhanced,
+}
+"""In the order in which they are asked."""
 
 
 def enhanced_rules(data: Mapping[str, str] | None) -> tuple[Rule, ...]:

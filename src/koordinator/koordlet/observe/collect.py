@@ -101,18 +101,17 @@ class PodCollector:
         samples: list[Sample] = []
         started, cpu, memory = self._host.clock.now(), 0.0, 0.0
         for pod in pods:
-            found = self._usage_of(pod.uid, pod.group, before, _POD)
-            if found is None:
-                continue
-            point, own = found
-            self._cpu[pod.uid] = (started, point.cpu)
-            cpu, memory = cpu + point.cpu, memory + point.memory
-            samples += own
             samples += self._throttled_of(pod.uid, pod.group, throttled_before, series.POD_THROTTLED)
+            found = self._usage_of(pod.uid, pod.group, before, _POD)
+            if found is not None:
+                point, own = found
+                self._cpu[pod.uid] = (started, point.cpu)
+                cpu, memory = cpu + point.cpu, memory + point.memory
+                samples += own
             for container in pod.containers:
+                samples += self._throttled_of(container.id, container.group, throttled_before, series.CONTAINER_THROTTLED)
                 inner = self._usage_of(container.id, container.group, before, _CONTAINER)
                 samples += inner[1] if inner else []
-                samples += self._throttled_of(container.id, container.group, throttled_before, series.CONTAINER_THROTTLED)
         self.point = Point(started, cpu, memory)
         return samples
 

@@ -25,6 +25,7 @@ from koordinator.koordlet.view import ContainerView, PodView
 
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 — a path
 _KEY = "kubelet"
+_RETRY = 1.0
 _MIN_GAP = 0.2
 """Seconds between two lists, however often somebody pulls."""
 
@@ -140,9 +141,9 @@ class PodList:
     async def run(self, node: Callable[[], Node | None], interval: float, has_pods: Callable[[], bool]) -> None:
         """Keep the list current for ever. ``has_pods`` says whether any pod has a cgroup."""
         while True:
-            await self.sync(node(), has_pods)
-            await self._clock.sleep(min(_MIN_GAP, interval))
-            await self._pulled_or(interval - _MIN_GAP)
+            good = await self.sync(node(), has_pods)
+            await self._clock.sleep(_MIN_GAP)
+            await self._pulled_or((interval if good else min(interval, _RETRY)) - _MIN_GAP)
 
     async def _pulled_or(self, seconds: float) -> None:
         waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._pull.wait())]
@@ -153,21 +154,25 @@ class PodList:
                 wait.cancel()
             self._pull.clear()
 
-    async def sync(self, node: Node | None, has_pods: Callable[[], bool]) -> None:
-        """One request."""
+    async def sync(self, node: Node | None, has_pods: Callable[[], bool]) -> bool:
+        """One request; whether its answer is in force."""
         if node is None:
-            return
+            return False
         try:
             body = await self._source.pods(node)
             raws = self._items(body)
         except KoordError as err:
             self._notices.say(_KEY, f"{err}; the last pod list stays in force")
-            return
+            return False
         self._notices.over(_KEY, "the kubelet answers again")
-        if raws is None or (not raws and has_pods()):
-            return
+        if raws is None:
+            return True
+        if not raws and has_pods():
+            self._body = b""
+            return False
         self._take(raws)
         self.has_synced = True
+        return True
 
     def _items(self, body: bytes) -> list[msgspec.Raw] | None:
         """None when nothing has changed."""

@@ -1,0 +1,84 @@
+"""koordlet, put together from its options: every part is made here and none is started."""
+
+import logging
+
+import msgspec
+
+from koordinator.clock import Clock
+from koordinator.koordlet.agent import Agent, Parts, Strategy
+from koordinator.koordlet.enforce.audit import AuditLog
+from koordinator.koordlet.enforce.batch import BatchResource
+from koordinator.koordlet.enforce.executor import Executor
+from koordinator.koordlet.enforce.suppress import CPUSuppress
+from koordinator.koordlet.host import cgroup, machine
+from koordinator.koordlet.host.cgroup import Cgroups
+from koordinator.koordlet.host.files import HotFiles
+from koordinator.koordlet.host.paths import Driver, Layout
+from koordinator.koordlet.notices import Notices, Recorder
+from koordinator.koordlet.observe.cluster import ClusterView
+from koordinator.koordlet.observe.collect import Host
+from koordinator.koordlet.observe.kubelet import Endpoint, Kubelet, PodList
+from koordinator.koordlet.observe.report import Reporter
+from koordinator.koordlet.observe.series import MetricStore
+from koordinator.koordlet.options import KoordletOptions
+from koordinator.kube.store import Store
+
+log = logging.getLogger("koordinator.koordlet")
+
+
+class Koordlet(msgspec.Struct, frozen=True):
+    """Everything that runs."""
+
+    agent: Agent
+    parts: Parts
+    kubelet: Kubelet
+    reporter: Reporter
+
+
+def build(options: KoordletOptions, store: Store, clock: Clock, recorder: Recorder | None = None) -> Koordlet:
+    """Raises OSError when the audit directory cannot be made."""
+    notices = Notices(log, recorder)
+    host = _host(options, clock, notices)
+    audit = AuditLog(
+        options.audit_log_dir if options.enabled("AuditEvents") else "",
+        clock,
+        options.audit_max_disk_space_mb,
+        options.audit_verbose,
+    )
+    endpoint = Endpoint(
+        options.kubelet_token_file,
+        options.kubelet_ca_file,
+        options.kubelet_read_only_port,
+        options.kubelet_preferred_address_type,
+        options.kubelet_sync_timeout,
+    )
+    kubelet = Kubelet(endpoint, clock)
+    parts = Parts(
+        host,
+        ClusterView(store, options.node_name, clock),
+        PodList(kubelet, host.layout, clock, notices),
+        MetricStore(),
+        Executor(host.cgroups, clock, notices, audit, options.resource_force_update),
+        _strategies(options, notices),
+        clock,
+    )
+    reporter = Reporter(store, options.node_name, clock, notices)
+    return Koordlet(Agent(parts, options), parts, kubelet, reporter)
+
+
+def _host(options: KoordletOptions, clock: Clock, notices: Notices) -> Host:
+    roots = machine.Roots(options.cgroup_root, options.proc_root.rstrip("/"), options.sys_root.rstrip("/"))
+    version = cgroup.detect_version(roots.cgroup)
+    driver = options.cgroup_driver or machine.detect_driver(roots.cgroup, version, options.cgroup_parent) or Driver.CGROUPFS
+    layout = Layout(Driver(driver), options.cgroup_parent)
+    return Host(Cgroups(roots.cgroup, version, HotFiles(), layout.root), roots, layout, clock, notices)
+
+
+def _strategies(options: KoordletOptions, notices: Notices) -> list[Strategy]:
+    """In no particular order: the executor orders their writes."""
+    strategies: list[Strategy] = []
+    if options.enabled("BECPUSuppress"):
+        strategies.append(CPUSuppress())
+    if options.enabled("BatchResource"):
+        strategies.append(BatchResource(notices))
+    return strategies

@@ -91,6 +91,7 @@ class ProcessNode:
         runtime = Runtime(options.pods_dir, self.cgroups, self.clock)
         self.tools = Tools(runtime, self.cgroups, here, self, self.reports, self.clock, http)
         self._make_classes()
+        tls.ensure_token(options.token_file)
         context = tls.server_context(options.pki_dir, options.name, options.address, self.clock)
         await self.endpoint.start(options.address, options.port, context)
         background = [asyncio.create_task(work) for work in (self._events.run(), self._node.run())]

@@ -67,7 +67,7 @@ class Attempt(msgspec.Struct):
     pidfd: int | None = None
     shim: int = 0
     shim_ticks: int = 0
-    child: Any = None  # the shim's subprocess.Popen, when this agent started it
+    own_child: bool = False  # this process started the shim, so it must reap it
     exit: Exit | None = None
 
     @property
@@ -183,7 +183,8 @@ class Runtime:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, start_new_session=True
         )
-        attempt.child, attempt.shim = child, child.pid
+        attempt.shim, attempt.own_child = child.pid, True
+        child.returncode = 0  # it is reaped by pid, not by this object: the shim may outlive everything here
         assert child.stdout is not None  # noqa: S101 — we asked for it
         with child.stdout as said:
             line = said.readline()
@@ -197,9 +198,10 @@ class Runtime:
                 attempt.pidfd = os.pidfd_open(attempt.pid)
 
     async def _reap(self, attempt: Attempt) -> None:
-        if attempt.child is not None:
-            await asyncio.to_thread(attempt.child.wait)
-            attempt.child = None
+        if attempt.own_child:
+            attempt.own_child = False
+            with contextlib.suppress(ChildProcessError):
+                await asyncio.to_thread(os.waitpid, attempt.shim, 0)
 
     def _read_exit(self, attempt: Attempt) -> Exit:
         end = _read_json(attempt.directory / "exit.json")

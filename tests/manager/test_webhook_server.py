@@ -178,7 +178,7 @@ async def test_a_new_certificate_is_used_from_the_next_connection_on(bundle):
         server.use(fresh)
         context = ssl.create_default_context(cadata=fresh.ca_cert.decode())
         url = f"https://127.0.0.1:{server.port}/healthz"
-        async with aiohttp.request("GET", url, connector=aiohttp.TCPConnector(ssl=context)) as answer:
+        async with aiohttp.ClientSession() as other, other.get(url, ssl=context) as answer:
             assert answer.status == 200
 
 

@@ -151,19 +151,19 @@ class Manager:
         slos.on(
             None,
             functools.partial(_mark_if_spec_changed, self._slo_objects),
-            lambda slo: self._slo_objects.queue.mark(slo.name),
+            lambda slo: self._slo_objects.queue.add(slo.name),
         )
         self._config_map.on(self._config_changed, lambda _, new: self._config_changed(new))
         return [self._resources.run, self._metric_objects.run, self._slo_objects.run]
 
     def _listen_to_slos(self, slos: Informer[SpecObject]) -> None:
         keeper = self._slo_objects
-        slos.on(updated=functools.partial(_mark_if_spec_changed, keeper), deleted=lambda slo: keeper.queue.mark(slo.name))
+        slos.on(updated=functools.partial(_mark_if_spec_changed, keeper), deleted=lambda slo: keeper.queue.add(slo.name))
 
     def _listen_to_nodes(self) -> None:
         def mark(node: Node) -> None:
-            self._metric_objects.queue.mark(node.name)
-            self._slo_objects.queue.mark(node.name)
+            self._metric_objects.queue.add(node.name)
+            self._slo_objects.queue.add(node.name)
 
         def updated(old: Node, new: Node) -> None:
             self._resources.node_changed(new)
@@ -185,7 +185,7 @@ class Manager:
 
     def _metric_deleted(self, metric: MetricObject) -> None:
         self._resources.metric_deleted(metric.name)
-        self._metric_objects.queue.mark(metric.name)
+        self._metric_objects.queue.add(metric.name)
 
     def _config_changed(self, config_map: ConfigMap | None = None) -> None:
         """Read the configuration again. A deleted ConfigMap is no news: the last configuration stays."""
@@ -199,9 +199,9 @@ class Manager:
         names = [node.name for node in self._nodes.items()]
         if outcome.colocation:
             self._resources.config_changed()
-            self._metric_objects.queue.mark_all(names)
+            self._metric_objects.add_all(names)
         if outcome.slo:
-            self._slo_objects.queue.mark_all(names)
+            self._slo_objects.add_all(names)
 
     def _absent_config(self) -> ConfigMap:
         metadata = ObjectMeta(name=self._options.config_name, namespace=self._options.config_namespace)
@@ -259,4 +259,4 @@ class Manager:
 
 def _mark_if_spec_changed(keeper: PerNode, old: SpecObject, new: SpecObject) -> None:
     if old.spec != new.spec:
-        keeper.queue.mark(new.name)
+        keeper.queue.add(new.name)

@@ -19,7 +19,7 @@ from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.store import Store
 from koordinator.manager.config import ConfigCache
-from koordinator.manager.controllers.queue import WorkQueue
+from koordinator.manager.controllers.passes import PassQueue
 from koordinator.manager.overcommit import batch, inputs, prepare
 from koordinator.manager.overcommit.inputs import NodeShare, PodShare, Reported
 
@@ -50,7 +50,7 @@ class NodeResources:
     def __init__(self, store: Store, clock: Clock, config: ConfigCache, tell: Tell, publish: Publish) -> None:
         self._store, self._clock, self._config = store, clock, config
         self._tell, self._publish = tell, publish
-        self._queue = WorkQueue(clock)
+        self._queue = PassQueue(clock)
         self._nodes: dict[str, Node] = {}
         self._shares: dict[str, NodeShare] = {}
         self._pods: dict[str, dict[str, PodShare]] = {}

@@ -1,8 +1,6 @@
 """Controllers that keep one object per node, named as the node: NodeMetric's collect policy and NodeSLO's strategies."""
 
-import asyncio
-import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -14,16 +12,13 @@ from koordinator.api.sloconfig import colocation
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.api.sloconfig.validation import colocation_problems
 from koordinator.clock import Clock
-from koordinator.kube.errors import ApiError
 from koordinator.kube.store import Store
+from koordinator.kube.workqueue import WorkQueue
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.changes import SpecObject, carry_out, reconcile_spec
 from koordinator.manager.controllers.noderesource import Tell
-from koordinator.manager.controllers.queue import WorkQueue
 
-log = logging.getLogger(__name__)
-
-WRITES_AT_ONCE = 32
+WORKERS = 16
 
 JsonObject = dict[str, Any]
 Wanted = Callable[[Node, JsonObject | None], JsonObject | None]
@@ -55,30 +50,22 @@ class PerNode:
     ) -> None:
         self._store, self._resource, self._wanted = store, resource, wanted
         self._get_node, self._get_object = caches
-        self.queue = WorkQueue(clock)
+        self.queue: WorkQueue[str] = WorkQueue(resource.plural, clock)
+
+    def add_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.queue.add(name)
 
     async def run(self) -> None:
-        await self.queue.serve(self._pass)
+        await self.queue.run(self._reconcile, workers=WORKERS)
 
-    async def _pass(self, names: Collection[str]) -> list[str]:
-        slots = asyncio.Semaphore(WRITES_AT_ONCE)
-        done = await asyncio.gather(*(self._reconcile(name, slots) for name in names))
-        return [name for name, written in zip(names, done, strict=True) if not written]
-
-    async def _reconcile(self, name: str, slots: asyncio.Semaphore) -> bool:
+    async def _reconcile(self, name: str) -> None:
         node, found = self._get_node(name), self._get_object(name)
         existing = found.spec if found else None
         wanted = self._wanted(node, existing) if node else None
         change = reconcile_spec(node_exists=node is not None, existing=existing, wanted=wanted)
-        if change is None:
-            return True
-        try:
-            async with slots:
-                await carry_out(self._store, self._resource, name, change)
-        except ApiError as err:
-            log.warning("%s %s: not written, trying again: %s", self._resource.kind, name, err)
-            return False
-        return True
+        if change is not None:
+            await carry_out(self._store, self._resource, name, change)
 
 
 def metric_spec(config: ConfigCache) -> Wanted:

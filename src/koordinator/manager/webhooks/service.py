@@ -11,6 +11,7 @@ from koordinator.clock import Clock
 from koordinator.errors import KoordError, Unavailable
 from koordinator.kube.errors import AlreadyExists, Conflict, NotFound
 from koordinator.kube.store import Store
+from koordinator.manager.controllers.passes import first_of
 from koordinator.manager.webhooks import certificates
 from koordinator.manager.webhooks.certificates import Bundle
 from koordinator.manager.webhooks.registration import Endpoint, Registrar
@@ -97,12 +98,7 @@ class WebhookService:
     async def run(self) -> None:
         """Look after certificate and registration every minute, and at once after ``poke``."""
         while True:
-            waits = [asyncio.ensure_future(self._changed.wait()), asyncio.ensure_future(self._clock.sleep(PERIOD))]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
+            await first_of(self._changed, self._clock, PERIOD)
             self._changed.clear()
             try:
                 await self._sync()

@@ -6,14 +6,14 @@ import contextlib
 import pytest
 
 from koordinator.clock import ManualClock
-from koordinator.manager.controllers.queue import WorkQueue
+from koordinator.manager.controllers.passes import PassQueue
 
 
 @pytest.fixture
 async def passes():
     """A queue on a clock that we move, and the passes it made."""
     clock, made = ManualClock(), []
-    queue = WorkQueue(clock)
+    queue = PassQueue(clock)
     queue.clock, queue.failing = clock, set()
 
     async def work(names):

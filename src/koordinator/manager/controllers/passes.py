@@ -32,8 +32,11 @@ async def first_of(event: asyncio.Event, clock: Clock, seconds: float | None) ->
             wait.cancel()
 
 
-class WorkQueue:
-    """A set of names. A name is in it once, however often it is marked; its latest "later" replaces the one before."""
+class PassQueue:
+    """A set of names, taken whole (``kube.workqueue`` is for one name at a time).
+
+    A name is in it once, however often it is marked; its latest "later" replaces the one before.
+    """
 
     def __init__(self, clock: Clock, gather: float = GATHER) -> None:
         self._clock, self._gather = clock, gather

@@ -34,6 +34,7 @@ class Profile:
         self.pre_binds = self._of(fw.PreBindPlugin)
         self.binds = self._of(fw.BindPlugin)
         self.post_binds = self._of(fw.PostBindPlugin)
+        self.watchers = self._of(fw.WatchPlugin)
         self.hints = self._hints()
         self._signing = [plugin for plugin in plugins if type(plugin).signature is not fw.Plugin.signature]
 

@@ -89,6 +89,8 @@ class SchedulingQueue:
         self._first_event = 0
         self._next_check = 0.0
         self.counts = dict.fromkeys(Where, 0)
+        self.woken: Callable[[], object] = lambda: None
+        """Called when ``pop`` may have something that it had not before."""
         self.incoming: dict[tuple[str, str], int] = {}
         """How many pods entered which queue for which reason, for the metrics."""
 
@@ -236,12 +238,14 @@ class SchedulingQueue:
         pod.entry = next(self._sequence)
         heapq.heappush(self._active, (pod.profile.sort_key(pod.info, pod.since), pod.entry, pod))
         self._entered(pod, why)
+        self.woken()
 
     def _push_backoff(self, pod: QueuedPod, why: str) -> None:
         self._move(pod, Where.BACKOFF)
         pod.entry = next(self._sequence)
         heapq.heappush(self._backoff, (pod.since + pod.backoff, pod.entry, pod))
         self._entered(pod, why)
+        self.woken()
 
     def _entered(self, pod: QueuedPod, why: str) -> None:
         key = (pod.where.value, why)

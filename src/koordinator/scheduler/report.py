@@ -1,0 +1,150 @@
+"""How attempts end, told to the world: events, the PodScheduled condition, metrics.
+
+A pod that stays pending for the same reason is told about once, not at every attempt. Nothing here holds up a bind: conditions
+are patched by few workers, and events of bound pods wait until the binder has time.
+"""
+
+import asyncio
+import logging
+from collections import deque
+
+from koordinator.api.core import Pod
+from koordinator.api.meta import format_time
+from koordinator.api.registry import PODS
+from koordinator.clock import Clock
+from koordinator.kube.errors import ApiError
+from koordinator.kube.events import Recorder
+from koordinator.kube.store import PatchType, Store
+from koordinator.scheduler.engine.binding import Binding
+from koordinator.scheduler.engine.framework import Diagnosis
+from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+UNSCHEDULABLE, SCHEDULER_ERROR = "Unschedulable", "SchedulerError"
+_NOTE_BYTES = 1024
+_PATCHERS = 4
+_EVENT_PAUSE, _EVENTS_WAIT = 0.1, 3.0
+
+
+class Reporter:
+    """An ``Outcome``."""
+
+    def __init__(self, store: Store, recorder: Recorder, clock: Clock, metrics: Metrics) -> None:
+        self._store, self._recorder, self._clock, self._metrics = store, recorder, clock, metrics
+        self._patches: dict[str, tuple[Pod, str, str]] = {}
+        self._to_patch: asyncio.Queue[str] = asyncio.Queue()
+        self._scheduled: deque[tuple[float, Pod, str]] = deque()
+        self.started = 0.0
+        """When the attempt under way began; set by the loop."""
+
+    # -- Outcome -------------------------------------------------------------------------------------------------------
+
+    def assumed(self, binding: Binding) -> None:
+        self._metrics.attempt(binding.pod.profile.name, "scheduled", self._clock.monotonic() - self.started)
+
+    def bound(self, binding: Binding) -> None:
+        now = self._clock.monotonic()
+        pod = binding.pod
+        self._metrics.bound(pod.attempts, now - pod.added_at)
+        self._scheduled.append((now, pod.info.pod, binding.node))
+        self._patches.pop(pod.info.uid, None)
+
+    def unschedulable(self, pod: QueuedPod, diagnosis: Diagnosis) -> None:
+        self._metrics.attempt(pod.profile.name, "unschedulable", self._clock.monotonic() - self.started)
+        self._refused(pod, UNSCHEDULABLE, diagnosis.message)
+
+    def error(self, pod: QueuedPod, message: str) -> None:
+        self._metrics.attempt(pod.profile.name, "error", self._clock.monotonic() - self.started)
+        self._refused(pod, SCHEDULER_ERROR, message)
+
+    # -- pods that cannot be read --------------------------------------------------------------------------------------
+
+    def unreadable(self, pod: Pod, reason: str) -> None:
+        log.warning("pod %s cannot be read: %s", pod.key, reason)
+        self._recorder.event(pod, "Warning", "FailedScheduling", _note(f"pod cannot be read: {reason}"))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _refused(self, pod: QueuedPod, reason: str, message: str) -> None:
+        if message == pod.last_message:
+            return
+        pod.last_message = message
+        obj = pod.info.pod
+        self._recorder.event(obj, "Warning", "FailedScheduling", _note(message))
+        if obj.metadata.deletion_timestamp is None and not _says(obj, reason, message):
+            if pod.info.uid not in self._patches:
+                self._to_patch.put_nowait(pod.info.uid)
+            self._patches[pod.info.uid] = (obj, reason, message)
+
+    async def run(self) -> None:
+        """Patch conditions and let go of events until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(_PATCHERS):
+                tasks.create_task(self._patch())
+            tasks.create_task(self._release())
+
+    async def _patch(self) -> None:
+        while True:
+            uid = await self._to_patch.get()
+            wanted = self._patches.pop(uid, None)
+            if wanted is not None:
+                pod, reason, message = wanted
+                try:
+                    await self._write(pod, reason, message)
+                except ApiError as err:
+                    log.info("condition of pod %s not written: %s", pod.key, err)
+
+    async def _write(self, pod: Pod, reason: str, message: str) -> None:
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": reason,
+            "message": message,
+            "lastProbeTime": None,
+            "lastTransitionTime": _since(pod) or format_time(self._clock.now()),
+        }
+        await self._store.patch(
+            PODS,
+            pod.name,
+            {"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}},
+            pod.namespace,
+            type=PatchType.STRATEGIC,
+            subresource="status",
+        )
+
+    async def _release(self) -> None:
+        """Hand events of bound pods to the recorder when no bind has been finished for a moment, or they have waited long."""
+        while True:
+            await self._clock.sleep(_EVENT_PAUSE)
+            self.release()
+
+    def release(self, *, at_once: bool = False) -> None:
+        now = self._clock.monotonic()
+        quiet = bool(self._scheduled) and now - self._scheduled[-1][0] >= _EVENT_PAUSE
+        while self._scheduled and (at_once or quiet or now - self._scheduled[0][0] >= _EVENTS_WAIT):
+            _, pod, node = self._scheduled.popleft()
+            self._recorder.event(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+
+def _says(pod: Pod, reason: str, message: str) -> bool:
+    """Whether the pod's condition already tells this."""
+    return any(
+        one.type == "PodScheduled" and one.status == "False" and one.reason == reason and one.message == message
+        for one in pod.status.conditions or ()
+    )
+
+
+def _since(pod: Pod) -> str | None:
+    """Since when the pod has been unscheduled, if its condition says so: a new reason does not move that time."""
+    for one in pod.status.conditions or ():
+        if one.type == "PodScheduled" and one.status == "False":
+            return one.last_transition_time
+    return None
+
+
+def _note(text: str) -> str:
+    """At most 1024 bytes, never half a character."""
+    encoded = text.encode()
+    return text if len(encoded) <= _NOTE_BYTES else encoded[:_NOTE_BYTES].decode(errors="ignore")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koordinator.api import wirejson
-from koordinator.api.annotations import Annotation, Malformed, Text
+from koordinator.api.annotations import Annotation, As, Malformed, Text
 from koordinator.api.core import Quantities
 from koordinator.api.eviction import EVICTION_POLICY, may_evict
 from koordinator.api.meta import DurationText, Int32, IntOrString, Struct, TimeText, always
@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_a_value_with_a_reason(raw):
 
 def test_absent_is_none():
     assert SAMPLE.read(None) is SAMPLE.read({}) is None
-    assert Annotation[Sample]("k", Sample, blank_is_absent=True).read({"k": ""}) is None
+    assert Annotation[Sample]("k", Sample, blank=As.ABSENT).read({"k": ""}) is None
 
 
 json_values = st.recursive(

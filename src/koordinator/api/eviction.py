@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from koordinator.api import keys, numbers
-from koordinator.api.annotations import Annotation, Malformed, Text
+from koordinator.api.annotations import Annotation, Choice, Flag, Malformed, Text
 from koordinator.api.core import Pod
 
 NEVER = "Never"
@@ -21,14 +21,29 @@ def _cost(text: str) -> int:
     return numbers.decimal_int(text, 32)
 
 
-EVICTION_PRIORITY = Text(keys.EVICTION_PRIORITY, lambda text: numbers.decimal_int(text, 32))
-EVICTION_POLICY: Annotation[list[str]] = Annotation(keys.EVICTION_POLICY, list[str])
-EVICTION_COST = Text(keys.EVICTION_COST, _cost)
+EVICTION_ENABLED = Flag(keys.EVICTION_ENABLED, "Pod label", "koordlet may evict the pod though it is not best-effort.")
+EVICTION_PRIORITY = Text(
+    keys.EVICTION_PRIORITY, lambda text: numbers.decimal_int(text, 32), "Pod annotation", "Lower is evicted first by koordlet."
+)
+EVICTION_POLICY: Annotation[list[str]] = Annotation(
+    keys.EVICTION_POLICY,
+    list[str],
+    "Pod annotation",
+    "koordlet features that may evict the pod; absent allows all, unreadable none.",
+)
+EVICTION_COST = Text(keys.EVICTION_COST, _cost, "Pod annotation", "Higher is moved later by the descheduler; 2147483647 never.")
+DISABLE_PREEMPTIBLE = Flag(keys.DISABLE_PREEMPTIBLE, "Pod label", "No reservation may preempt the pod.")
+QUOTA_NOT_PREEMPTIBLE = Flag(
+    keys.QUOTA_PREEMPTIBLE, "Pod label", "false: never preempted, and held within its quota's minimum.", on_text="false"
+)
+PREEMPTION_POLICY = Choice(
+    keys.PREEMPTION_POLICY, (NEVER, PREEMPT_LOWER_PRIORITY), on="Pod label", doc="Whether the pod may preempt others."
+)
 
 
 def evictable(labels: Mapping[str, str] | None) -> bool:
     """Whether koordlet's CPU and memory evictors may take a pod that is not best-effort."""
-    return bool(labels) and (labels or {}).get(keys.EVICTION_ENABLED) == "true"
+    return EVICTION_ENABLED.read(labels)
 
 
 def eviction_priority(annotations: Mapping[str, str] | None) -> int | Malformed:
@@ -51,18 +66,17 @@ def eviction_cost(annotations: Mapping[str, str] | None) -> int | Malformed:
 
 def preemptible(labels: Mapping[str, str] | None) -> bool:
     """Whether a reservation may preempt the pod."""
-    return (labels or {}).get(keys.DISABLE_PREEMPTIBLE) != "true"
+    return not DISABLE_PREEMPTIBLE.read(labels)
 
 
 def quota_preemptible(labels: Mapping[str, str] | None) -> bool:
     """Whether the pod may be preempted, and may use more than its quota's minimum."""
-    return (labels or {}).get(keys.QUOTA_PREEMPTIBLE) != "false"
+    return not QUOTA_NOT_PREEMPTIBLE.read(labels)
 
 
 def preemption_policy(labels: Mapping[str, str] | None) -> str | None:
     """The labelled preemption policy; None for any other text. Whoever needs one takes ``NEVER`` then."""
-    policy = (labels or {}).get(keys.PREEMPTION_POLICY)
-    return policy if policy in (NEVER, PREEMPT_LOWER_PRIORITY) else None
+    return PREEMPTION_POLICY.read(labels) or None
 
 
 def scheduler_name(pod: Pod) -> str:

@@ -24,7 +24,13 @@ RANGES = {Band.PROD: (9000, 9999), Band.MID: (7000, 7999), Band.BATCH: (5000, 59
 
 DEFAULT_VALUES = {Band.PROD: 9500, Band.MID: 7500, Band.BATCH: 5500, Band.FREE: 3500, Band.NONE: 0}
 
-SUB_PRIORITY = Text(keys.PRIORITY, lambda text: numbers.prefixed_int(text, 32), blank_is_absent=True)
+SUB_PRIORITY = Text(
+    keys.PRIORITY,
+    lambda text: numbers.prefixed_int(text, 32),
+    "Pod label",
+    "Order inside a priority band, higher first.",
+    blank_is_absent=True,
+)
 
 _BY_NAME = {band.value: band for band in Band if band}
 _BY_QOS = {QoS.SYSTEM: Band.PROD, QoS.LSE: Band.PROD, QoS.LSR: Band.PROD, QoS.LS: Band.PROD, QoS.BE: Band.BATCH}

@@ -41,7 +41,7 @@ def decode(raw: str, type_: Any) -> Any:
     try:
         parsed = json.loads(raw, object_pairs_hook=_Pairs, parse_constant=_refuse_constant)
         fitted = _fitter(type_)(parsed)
-        return msgspec.convert(_empty(type_) if fitted is _ABSENT else fitted, type_)
+        return msgspec.convert(_empty(type_) if fitted is _ABSENT else fitted, type_, str_keys=True)
     except RecursionError as err:
         raise ValueError("nested too deeply") from err
     except msgspec.ValidationError as err:

@@ -1,0 +1,123 @@
+"""Bytes in, bytes out: authentication, paths, bodies, streams and Status answers over aiohttp's low-level server.
+
+No routing table and no middleware: a path of the Kubernetes API says by itself what it is about.
+"""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from koordinator.cluster.apiserver.calls import JSON_TYPE, Answer, Call, parse_query, parse_target
+from koordinator.cluster.apiserver.catalog import Catalog
+from koordinator.cluster.apiserver.discovery import VERSION, Discovery
+from koordinator.cluster.apiserver.openapi import OpenApi
+from koordinator.cluster.apiserver.refusals import Refused, broken, no_such_path, not_allowed, status_of
+from koordinator.cluster.apiserver.router import Router
+from koordinator.kube.errors import ApiError
+
+BODY_LIMIT = 3 << 20
+_log = structlog.get_logger(__name__)
+_HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+
+
+class Handler:
+    """What aiohttp calls for every request."""
+
+    def __init__(self, router: Router, catalog: Catalog, token: str) -> None:
+        self._router, self._catalog = router, catalog
+        self._discovery, self._openapi = Discovery(catalog), OpenApi(catalog)
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        try:
+            answer = self._open_to_all(path) or await self._answer(request, path, query)
+            if isinstance(answer, Answer):
+                return _plain(answer)
+            return await _stream(request, answer)
+        except ApiError as err:
+            return _refusal(err)
+        except web.HTTPRequestEntityTooLarge:
+            limit = f"the request body is larger than {BODY_LIMIT} bytes"
+            return _refusal(Refused(413, "RequestEntityTooLarge", limit))
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as err:
+            _log.exception("request failed", method=request.method, path=path)
+            return _refusal(broken(f"{type(err).__name__}: {err}"))
+
+    def _open_to_all(self, path: str) -> Answer | None:
+        if path in _HEALTH or path.startswith(("/livez/", "/readyz/", "/healthz/")):
+            return Answer(200, b"ok", "text/plain")
+        if path.rstrip("/") == "/version":
+            return Answer(200, msgspec.json.encode(VERSION))
+        return None
+
+    def _authenticated(self, header: str) -> bool:
+        return hmac.compare_digest(header.encode(errors="replace"), self._expected)
+
+    async def _answer(self, request: web.BaseRequest, path: str, query: str) -> Answer | AsyncIterator[bytes]:
+        headers = request.headers
+        if not self._authenticated(headers.get("Authorization", "")):
+            raise Refused(401, "Unauthorized", "Unauthorized")
+        accept = headers.get("Accept", "")
+        target = parse_target(path)
+        if target is None:
+            return self._other(path, accept)
+        kind = self._catalog.get(target.group, target.version, target.resource)
+        if kind is None or (target.namespace and not kind.namespaced):
+            raise no_such_path()
+        if request.method not in _METHODS:
+            raise not_allowed()
+        body = await request.read() if request.method != "GET" else b""
+        call = Call(request.method, target, kind, parse_query(query), headers.get("Content-Type", ""), accept, body)
+        return await self._router.answer(call)
+
+    def _other(self, path: str, accept: str) -> Answer:
+        answer = self._discovery.answer(path, accept) or self._openapi.answer(path, accept)
+        if answer is None:
+            raise no_such_path()
+        return answer
+
+
+def _plain(answer: Answer) -> web.Response:
+    return web.Response(status=answer.code, body=answer.body, content_type=None, headers=_headers(answer))
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    return {"Content-Type": answer.content_type, **(answer.headers or {})}
+
+
+def _refusal(err: ApiError) -> web.Response:
+    status = status_of(err)
+    headers = {"Content-Type": JSON_TYPE}
+    if err.retry_after:
+        headers["Retry-After"] = str(int(err.retry_after))
+    return web.Response(status=err.code or 500, body=msgspec.json.encode(status), headers=headers)
+
+
+async def _stream(request: web.BaseRequest, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+    """Send chunks as they come. What goes wrong after the first byte can only end the stream."""
+    plain_text = request.raw_path.partition("?")[0].endswith("/log")
+    response = web.StreamResponse(headers={"Content-Type": "text/plain" if plain_text else JSON_TYPE})
+    try:
+        await response.prepare(request)
+        async for chunk in chunks:
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionError:
+        pass
+    finally:
+        await chunks.aclose()  # type: ignore[attr-defined]
+    return response
+
+
+def make_request(*args: Any, **kwargs: Any) -> web.BaseRequest:
+    """A request that may carry a large object."""
+    return web.BaseRequest(*args, loop=asyncio.get_running_loop(), client_max_size=BODY_LIMIT, **kwargs)

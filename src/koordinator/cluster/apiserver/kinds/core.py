@@ -1,0 +1,224 @@
+"""The smaller built-in kinds: namespaces, nodes, config, events, services, priority classes, disruption budgets."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+
+from koordinator.api import core
+from koordinator.cluster.apiserver.kinds import podspec
+from koordinator.cluster.apiserver.kinds.base import Json, Kind, Rules, undecodable
+from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, required, unsupported, wrong
+
+_HIGHEST_USER_PRIORITY = 1_000_000_000
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+class NamespaceRules(Rules):
+    model = core.Namespace
+    has_status = True
+    label_names = True
+    fields = frozenset({"status.phase"})
+
+    def index(self, obj: Json) -> dict[str, str]:
+        return {"status.phase": (obj.get("status") or {}).get("phase", "")}
+
+    def default(self, obj: Json) -> None:
+        labels = obj["metadata"].get("labels") or {}
+        labels["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
+        obj["metadata"]["labels"] = labels
+
+    def prepare_create(self, obj: Json) -> None:
+        obj["spec"] = {"finalizers": ["kubernetes"]}
+        obj["status"] = {"phase": "Active"}
+
+    def prepare_update(self, obj: Json, old: Json) -> None:
+        obj["spec"] = old["spec"]
+
+
+class NodeRules(Rules):
+    model = core.Node
+    has_status = True
+    keeps_posted_status = True
+    fields = frozenset({"spec.unschedulable"})
+
+    def index(self, obj: Json) -> dict[str, str]:
+        return {"spec.unschedulable": "true" if (obj.get("spec") or {}).get("unschedulable") else "false"}
+
+    def decode(self, obj: Json, kind: Kind) -> None:
+        super().decode(obj, kind)
+        status = obj.get("status") or {}
+        try:
+            for field in ("capacity", "allocatable"):
+                podspec.canonical(status.get(field) or {}, f"status.{field}")
+        except Refused as refusal:
+            raise undecodable(kind, refusal.message) from None
+
+    def default(self, obj: Json) -> None:
+        obj.setdefault("spec", {})
+        status = obj.setdefault("status", {})
+        if status.get("capacity") and not status.get("allocatable"):
+            status["allocatable"] = dict(status["capacity"])
+
+    def validate(self, obj: Json) -> Iterator[FieldError]:
+        for index, taint in enumerate(obj["spec"].get("taints") or ()):
+            if taint.get("effect") not in _EFFECTS:
+                yield unsupported(f"spec.taints[{index}].effect", taint.get("effect", ""), _EFFECTS)
+
+    def validate_update(self, obj: Json, old: Json) -> Iterator[FieldError]:
+        for field in ("podCIDR", "providerID"):
+            before = old["spec"].get(field)
+            if before and obj["spec"].get(field) != before:
+                yield forbidden_field(f"spec.{field}", "node updates may not change it once it is set")
+
+
+class ConfigMapRules(Rules):
+    model = core.ConfigMap
+
+    def validate_update(self, obj: Json, old: Json) -> Iterator[FieldError]:
+        if old.get("immutable"):
+            for field in ("data", "binaryData", "immutable"):
+                if obj.get(field) != old.get(field):
+                    yield forbidden_field(field, "field is immutable when `immutable` is set")
+
+
+class SecretRules(ConfigMapRules):
+    model = core.Secret
+    fields = frozenset({"type"})
+
+    def index(self, obj: Json) -> dict[str, str]:
+        return {"type": obj.get("type", "")}
+
+    def decode(self, obj: Json, kind: Kind) -> None:
+        super().decode(obj, kind)
+        for key, value in (obj.get("data") or {}).items():
+            try:
+                base64.b64decode(value, validate=True)
+            except (binascii.Error, ValueError) as err:
+                raise undecodable(kind, f"data.{key}: illegal base64 data: {err}") from None
+
+    def default(self, obj: Json) -> None:
+        obj.setdefault("type", "Opaque")
+        if plain := obj.pop("stringData", None):
+            encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
+            obj["data"] = (obj.get("data") or {}) | encoded
+
+
+class EventRules(Rules):
+    model = core.Event
+    fields = frozenset(
+        {f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")}
+        | {"reason", "type", "reportingComponent", "source"}
+    )
+
+    def index(self, obj: Json) -> dict[str, str]:
+        about = obj.get("involvedObject") or {}
+        values = {f"involvedObject.{name}": str(value) for name, value in about.items()}
+        component = (obj.get("source") or {}).get("component") or obj.get("reportingComponent") or ""
+        return values | {
+            "reason": obj.get("reason", ""),
+            "type": obj.get("type", ""),
+            "reportingComponent": obj.get("reportingComponent", ""),
+            "source": component,
+        }
+
+    def validate(self, obj: Json) -> Iterator[FieldError]:
+        about = obj.get("involvedObject") or {}
+        wanted, own = about.get("namespace") or "default", obj["metadata"].get("namespace")
+        if wanted != own:
+            yield wrong("involvedObject.namespace", about.get("namespace", ""), "does not match event.namespace")
+
+
+class ServiceRules(Rules):
+    has_status = True
+    label_names = True
+
+    def default(self, obj: Json) -> None:
+        spec = obj.setdefault("spec", {})
+        spec.setdefault("type", "ClusterIP")
+        spec.setdefault("sessionAffinity", "None")
+        for port in spec.get("ports") or ():
+            port.setdefault("protocol", "TCP")
+            port.setdefault("targetPort", port.get("port"))
+        obj.setdefault("status", {"loadBalancer": {}})
+
+
+class LeaseRules(Rules):
+    model = core.Lease
+
+
+class PriorityClassRules(Rules):
+    model = core.PriorityClass
+
+    def default(self, obj: Json) -> None:
+        obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+        obj.setdefault("value", 0)
+
+    def validate(self, obj: Json) -> Iterator[FieldError]:
+        name = obj["metadata"]["name"]
+        if obj["value"] > _HIGHEST_USER_PRIORITY and not name.startswith("system-"):
+            detail = f"maximum allowed value of a user defined priority is {_HIGHEST_USER_PRIORITY}"
+            yield forbidden_field("value", detail)
+        if obj["preemptionPolicy"] not in ("Never", "PreemptLowerPriority"):
+            yield unsupported("preemptionPolicy", obj["preemptionPolicy"], ("Never", "PreemptLowerPriority"))
+
+    def validate_update(self, obj: Json, old: Json) -> Iterator[FieldError]:
+        for field in ("value", "preemptionPolicy"):
+            if obj[field] != old[field]:
+                yield forbidden_field(field, "may not be changed in an update.")
+
+
+class DisruptionBudgetRules(Rules):
+    model = core.PodDisruptionBudget
+    has_status = True
+    generation = True
+
+    def default(self, obj: Json) -> None:
+        obj.setdefault("spec", {})
+
+    def prepare_create(self, obj: Json) -> None:
+        counts = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
+        obj["status"] = dict.fromkeys(counts, 0)
+
+    def validate(self, obj: Json) -> Iterator[FieldError]:
+        spec = obj["spec"]
+        if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
+            yield wrong("spec", spec, "minAvailable and maxUnavailable cannot be both set")
+
+
+class StatusRules(Rules):
+    """Stored as it comes, with a status of its own."""
+
+    has_status = True
+
+
+class PathNameRules(Rules):
+    """Stored as it comes, under any name (``system:node``)."""
+
+    path_names = True
+
+
+class WebhookConfigurationRules(Rules):
+    generation = True
+
+    def default(self, obj: Json) -> None:
+        for hook in obj.get("webhooks") or ():
+            for field, value in (("failurePolicy", "Fail"), ("matchPolicy", "Equivalent"), ("timeoutSeconds", 10)):
+                hook.setdefault(field, value)
+            hook.setdefault("namespaceSelector", {})
+            hook.setdefault("objectSelector", {})
+            if obj.get("kind") == "MutatingWebhookConfiguration":
+                hook.setdefault("reinvocationPolicy", "Never")
+            for rule in hook.get("rules") or ():
+                rule.setdefault("scope", "*")
+
+    def validate(self, obj: Json) -> Iterator[FieldError]:
+        for index, hook in enumerate(obj.get("webhooks") or ()):
+            path = f"webhooks[{index}]"
+            for field in ("name", "clientConfig", "sideEffects", "admissionReviewVersions"):
+                if not hook.get(field):
+                    yield required(f"{path}.{field}")
+            seconds = hook["timeoutSeconds"]
+            if not 1 <= seconds <= 30:
+                yield wrong(f"{path}.timeoutSeconds", seconds, "the timeout value must be between 1 and 30 seconds")
+            if hook["failurePolicy"] not in ("Fail", "Ignore"):
+                yield unsupported(f"{path}.failurePolicy", hook["failurePolicy"], ("Fail", "Ignore"))

@@ -1,0 +1,155 @@
+"""Get, list and watch: durable state as the bytes it is stored as, in pages and in streams."""
+
+import base64
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+
+from koordinator.clock import Clock
+from koordinator.cluster.apiserver.calls import Answer, Call
+from koordinator.cluster.apiserver.kinds.base import Kind
+from koordinator.cluster.apiserver.refusals import Refused, bad_request, expired, not_found
+from koordinator.cluster.apiserver.selectors import EntryTest, entry_test
+from koordinator.cluster.apiserver.shapes import shape_of
+from koordinator.cluster.apiserver.store import Entry, Store
+from koordinator.cluster.apiserver.watch import Watcher
+
+SNAPSHOTS = 32
+BOOKMARK_SECONDS = 60.0
+
+
+class _Snapshot(msgspec.Struct):
+    """A list that is being paged through: what is left of it."""
+
+    rv: int
+    entries: list[Entry]
+
+
+class Reader:
+    """The reading half of the API."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store, self.clock = store, clock
+        self._snapshots: OrderedDict[str, _Snapshot] = OrderedDict()
+        self._tokens = 0
+        self.watchers: dict[Watcher, Callable[[], None]] = {}
+
+    def get(self, call: Call) -> Answer:
+        entry = self.store.get(call.kind.key, call.namespace, call.name)
+        if entry is None:
+            raise not_found(call.kind.plural, call.kind.group, call.name)
+        return Answer(200, shape_of(call, self.clock).one(entry))
+
+    def list(self, call: Call) -> Answer:
+        """A collection, or one page of it. Raises: Refused (400, 410, 504)."""
+        self._check_version(call)
+        snapshot = self._continued(call) if call.query.get("continue") else self._fresh(call)
+        limit = call.number("limit") or 0
+        entries, token, left = snapshot.entries, "", 0
+        if limit and len(entries) > limit:
+            entries, rest = entries[:limit], entries[limit:]
+            token, left = self._keep(_Snapshot(snapshot.rv, rest)), len(rest)
+        return Answer(200, shape_of(call, self.clock).many(entries, _list_meta(snapshot.rv, token, left)))
+
+    async def watch(self, call: Call) -> AsyncIterator[bytes]:
+        """Chunks of event lines until the watch ends. Raises: Refused (400, 410) before the first."""
+        kind, shape = call.kind, shape_of(call, self.clock)
+        watcher = Watcher(self.store.collection(kind.key), call.namespace, _test(call), shape.event)
+        watcher.start(self._start_of(call, kind))
+        bookmarks = call.flag("allowWatchBookmarks")
+        if call.flag("sendInitialEvents") and bookmarks:
+            watcher.send(shape.bookmark(self.store.rv, initial_end=True))
+        self.watchers[watcher] = lambda: watcher.send(shape.bookmark(self.store.rv)) if bookmarks else None
+        return self._chunks(watcher)
+
+    def tick(self) -> None:
+        """Tell every watch that wants to know how far the store has come."""
+        for remind in list(self.watchers.values()):
+            remind()
+
+    async def _chunks(self, watcher: Watcher) -> AsyncIterator[bytes]:
+        try:
+            while chunk := await watcher.next():
+                yield chunk
+        finally:
+            watcher.stop()
+            self.watchers.pop(watcher, None)
+
+    def stop(self) -> None:
+        for watcher in list(self.watchers):
+            watcher.stop()
+
+    def _start_of(self, call: Call, kind: Kind) -> int | None:
+        """After which change a watch begins; None for everything that there is, then changes."""
+        if call.flag("sendInitialEvents"):
+            return None
+        text = call.query.get("resourceVersion", "")
+        if text in ("", "0"):
+            return None
+        rv = _version(text)
+        if rv > self.store.rv:
+            raise expired(f"too large resource version: {rv}, current: {self.store.rv}")
+        return rv
+
+    def _check_version(self, call: Call) -> None:
+        text = call.query.get("resourceVersion", "")
+        if not text or text == "0":
+            return
+        rv, current = _version(text), self.store.rv
+        if rv > current:
+            refusal = Refused(504, "Timeout", f"Too large resource version: {rv}, current: {current}", {"retryAfterSeconds": 1})
+            refusal.details["causes"] = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+            raise refusal
+        if call.query.get("resourceVersionMatch") == "Exact" and rv != current:
+            raise expired(f"The resourceVersion for the provided list is too old: {rv} ({current}).")
+
+    def _fresh(self, call: Call) -> _Snapshot:
+        test = _test(call)
+        entries = self.store.collection(call.kind.key).entries(call.namespace)
+        return _Snapshot(self.store.rv, entries if test is None else [entry for entry in entries if test(entry)])
+
+    def _continued(self, call: Call) -> _Snapshot:
+        try:
+            token = base64.urlsafe_b64decode(call.query["continue"].encode()).decode()
+        except ValueError:
+            raise bad_request("continue key is not valid") from None
+        snapshot = self._snapshots.get(token)
+        if snapshot is None:
+            raise expired(
+                "The provided continue parameter is too old to display a consistent list result. You must start a new list "
+                "without the continue parameter."
+            )
+        return snapshot
+
+    def _keep(self, snapshot: _Snapshot) -> str:
+        self._tokens += 1
+        token = f"{snapshot.rv}-{self._tokens}"
+        self._snapshots[token] = snapshot
+        while len(self._snapshots) > SNAPSHOTS:
+            self._snapshots.popitem(last=False)
+        return base64.urlsafe_b64encode(token.encode()).decode()
+
+
+def _test(call: Call) -> EntryTest | None:
+    """The selection of a list or watch: selectors, and the name if the path has one."""
+    fields = call.query.get("fieldSelector", "")
+    if call.name:
+        fields = f"{fields},metadata.name={call.name}" if fields else f"metadata.name={call.name}"
+    return entry_test(call.query.get("labelSelector", ""), fields, call.kind.rules.fields)
+
+
+def _version(text: str) -> int:
+    if not text.isdigit() or len(text) > 19:
+        raise bad_request(f'Invalid value: "{text}": resourceVersion must be a whole number')
+    return int(text)
+
+
+def _list_meta(rv: int, token: str, left: int) -> dict[str, Any]:
+    meta: dict[str, Any] = {"resourceVersion": str(rv)}
+    if token:
+        meta |= {"continue": token, "remainingItemCount": left}
+    return meta
+
+

@@ -1,0 +1,213 @@
+"""Binding, eviction and scale: small requests that change one object in a fixed way."""
+
+from typing import Any
+
+import msgspec
+
+from koordinator.api import selectors
+from koordinator.api.meta import LabelSelector, Struct, format_time
+from koordinator.clock import Clock
+from koordinator.cluster.apiserver.calls import Answer, Call, as_object, decode_body, decode_object
+from koordinator.cluster.apiserver.deletes import Deleter, DeleteOptions
+from koordinator.cluster.apiserver.kinds.base import Json
+from koordinator.cluster.apiserver.refusals import Refused, bad_request, conflict, invalid, not_found, required, wrong
+from koordinator.cluster.apiserver.store import Entry
+from koordinator.cluster.apiserver.writes import Writer, patcher
+
+_BUDGETS = "poddisruptionbudgets.policy"
+CREATED = b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}\n'
+
+
+class _Target(Struct):
+    kind: str = ""
+    name: str = ""
+
+
+class _BindingMeta(Struct):
+    name: str = ""
+    uid: str = ""
+    annotations: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+
+
+class Binding(Struct):
+    metadata: _BindingMeta = msgspec.field(default_factory=_BindingMeta)
+    target: _Target = msgspec.field(default_factory=_Target)
+
+
+class _EvictionMeta(Struct):
+    name: str = ""
+
+
+class Eviction(Struct):
+    metadata: _EvictionMeta = msgspec.field(default_factory=_EvictionMeta)
+    delete_options: DeleteOptions = msgspec.field(default_factory=DeleteOptions)
+
+
+_decode_binding = msgspec.json.Decoder(Binding).decode
+
+
+class Subresources:
+    """What is neither an object nor its status."""
+
+    def __init__(self, writer: Writer, deleter: Deleter, clock: Clock) -> None:
+        self._writer, self._deleter, self._clock = writer, deleter, clock
+
+    async def bind(self, call: Call) -> Answer:
+        """Give a pod its node. Raises: Refused (404 gone, 409 bound or being deleted, 422)."""
+        try:
+            binding = _decode_binding(call.body)
+        except msgspec.DecodeError as err:
+            raise bad_request(f"the body is no Binding: {err}") from None
+        node = binding.target.name
+        if not node or binding.target.kind not in ("", "Node"):
+            problem = required("target.name") if not node else wrong("target.kind", binding.target.kind, 'must be empty or "Node"')
+            raise invalid("Binding", "", call.name, [problem])
+        head = self._writer.head(call)
+        obj = head.decode()
+        self._check_bindable(call, head, obj, binding)
+        _assign(obj, node, binding, format_time(self._clock.now()))
+        await self._writer.commit(call, head, obj)
+        return Answer(201, CREATED)
+
+    def _check_bindable(self, call: Call, head: Entry, obj: Json, binding: Binding) -> None:
+        if binding.metadata.uid and binding.metadata.uid != head.uid:
+            why = f"Precondition failed: UID in precondition: {binding.metadata.uid}, UID in object meta: {head.uid}"
+            raise conflict("pods/binding", "", call.name, why)
+        if obj["metadata"].get("deletionTimestamp"):
+            raise conflict("pods/binding", "", call.name, f"pod {call.name} is being deleted, cannot be assigned to a host")
+        if present := obj["spec"].get("nodeName"):
+            why = f'pod {call.name} is already assigned to node "{present}"'
+            raise conflict("pods/binding", "", call.name, why)
+        if obj["spec"].get("schedulingGates"):
+            raise conflict("pods/binding", "", call.name, f"pod {call.name} has non-empty .spec.schedulingGates")
+
+    async def evict(self, call: Call) -> Answer:
+        """Delete a pod if its disruption budget allows. Raises: Refused (429 when it does not)."""
+        try:
+            eviction = msgspec.json.decode(call.body, type=Eviction) if call.body.strip() else Eviction()
+        except msgspec.DecodeError as err:
+            raise bad_request(f"the body is no Eviction: {err}") from None
+        if eviction.metadata.name not in ("", call.name):
+            raise bad_request("name in URL does not match name in Eviction object")
+        if eviction.delete_options.dry_run:
+            call.query["dryRun"] = "All"
+        pod = self._writer.head(call).decode()
+        if _counts(pod):
+            await self._spend_budget(call, pod)
+        pods = msgspec.structs.replace(call, target=msgspec.structs.replace(call.target, subresource=""))
+        await self._deleter.remove(pods, eviction.delete_options)
+        return Answer(201, CREATED)
+
+    async def _spend_budget(self, call: Call, pod: Json) -> None:
+        budgets = self._budgets_of(call, pod)
+        if len(budgets) > 1:
+            text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+            raise Refused(500, "InternalError", text)
+        if not budgets:
+            return
+        budget = budgets[0].decode()
+        _check_budget(budget)
+        status = budget["status"]
+        status["disruptionsAllowed"] -= 1
+        status.setdefault("disruptedPods", {})[pod["metadata"]["name"]] = format_time(self._clock.now())
+        if not call.dry_run:
+            await self._writer.store.write(_BUDGETS, budgets[0], budget)
+
+    def _budgets_of(self, call: Call, pod: Json) -> list[Entry]:
+        labels, collection = pod["metadata"].get("labels") or {}, self._writer.store.collection(_BUDGETS)
+        heads = [self._writer.store.head(_BUDGETS, call.namespace, entry.name) for entry in collection.entries(call.namespace)]
+        return [head for head in heads if head is not None and _guards(head.decode(), labels)]
+
+    def get_scale(self, call: Call) -> Answer:
+        entry = self._writer.store.get(call.kind.key, call.namespace, call.name)
+        if entry is None:
+            raise not_found(call.kind.plural, call.kind.group, call.name)
+        return Answer(200, msgspec.json.encode(_scale(entry.decode())))
+
+    async def put_scale(self, call: Call) -> Answer:
+        """PUT or PATCH of the number of replicas."""
+        apply = patcher(call) if call.method == "PATCH" else None
+        posted = None if apply else decode_object(call)
+
+        def mutate(obj: Json) -> Json:
+            scale = apply(_scale(obj)) if apply else posted or {}
+            replicas = (as_object(scale).get("spec") or {}).get("replicas", 0)
+            if not isinstance(replicas, int) or replicas < 0:
+                problem = wrong("spec.replicas", replicas, "must be greater than or equal to 0")
+                raise invalid("Scale", "autoscaling", call.name, [problem])
+            version = (scale.get("metadata") or {}).get("resourceVersion")
+            if version and posted is not None:
+                obj["metadata"]["resourceVersion"] = version
+            obj["spec"]["replicas"] = replicas
+            return obj
+
+        target = msgspec.structs.replace(call.target, subresource="")
+        entry = await self._writer.change(msgspec.structs.replace(call, target=target), mutate)
+        return Answer(200, msgspec.json.encode(_scale(entry.decode())))
+
+
+def _assign(obj: Json, node: str, binding: Binding, now: str) -> None:
+    obj["spec"]["nodeName"] = node
+    metadata = obj["metadata"]
+    if binding.metadata.annotations:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **binding.metadata.annotations}
+    if binding.metadata.labels:
+        metadata["labels"] = {**(metadata.get("labels") or {}), **binding.metadata.labels}
+    conditions: list[Any] = obj["status"].get("conditions") or []
+    kept = [condition for condition in conditions if condition.get("type") != "PodScheduled"]
+    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+    obj["status"]["conditions"] = [*kept, scheduled]
+
+
+def _counts(pod: Json) -> bool:
+    """Whether losing this pod is a disruption."""
+    if pod["metadata"].get("deletionTimestamp") or not pod["spec"].get("nodeName"):
+        return False
+    return pod["status"].get("phase") not in ("Succeeded", "Failed", "Pending")
+
+
+def _guards(budget: Json, labels: dict[str, str]) -> bool:
+    selector = budget["spec"].get("selector")
+    try:
+        return selectors.compile_(msgspec.convert(selector, LabelSelector) if selector is not None else None).matches(labels)
+    except ValueError:
+        return False
+
+
+def _check_budget(budget: Json) -> None:
+    name, status, metadata = budget["metadata"]["name"], budget["status"], budget["metadata"]
+    if status.get("observedGeneration", 0) < metadata.get("generation", 0):
+        why = f"The disruption budget {name} is still being processed by the server."
+        raise _too_many(why, retry=10)
+    if status.get("disruptionsAllowed", 0) <= 0:
+        healthy, desired = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
+        why = f"The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
+        raise _too_many(why)
+
+
+def _too_many(why: str, retry: int = 0) -> Refused:
+    details: Json = {"causes": [{"reason": "DisruptionBudget", "message": why}]}
+    if retry:
+        details["retryAfterSeconds"] = retry
+    return Refused(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", details)
+
+
+def _scale(obj: Json) -> Json:
+    metadata = obj["metadata"]
+    kept = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if key in metadata}
+    status: Json = {"replicas": (obj.get("status") or {}).get("replicas", 0)}
+    if selector := obj["spec"].get("selector"):
+        status["selector"] = selector_text(selector)
+    spec = {"replicas": obj["spec"].get("replicas", 0)}
+    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": kept, "spec": spec, "status": status}
+
+
+def selector_text(selector: Json) -> str:
+    """A LabelSelector the way it is written in a query."""
+    terms = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for need in selector.get("matchExpressions") or ():
+        key, operator, values = need["key"], need["operator"], ",".join(sorted(need.get("values") or ()))
+        words = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key, "DoesNotExist": f"!{key}"}
+        terms.append(words[operator])
+    return ",".join(terms)

@@ -52,16 +52,16 @@ amounts = st.dictionaries(
     st.sampled_from(["1", "1500m", "4Gi", "200"]),
 )
 pods = st.builds(pod, amounts, amounts, labels=texts, annotations=texts)
-settling = dict(
-    name=st.sampled_from(["p", "q"]),
-    labels=texts,
-    annotations=texts,
-    qosClass=st.sampled_from(["", "BE", "LS", "LSR"]),
-    priorityClassName=st.sampled_from(["", *CLASSES]),
-    koordinatorPriority=st.none() | st.integers(0, 9999),
-    schedulerName=st.sampled_from(["", "koord-scheduler"]),
-    patch=st.none() | st.just({"spec": {"containers": [{"name": "c", "env": [{"name": "A", "value": "1"}]}]}}),
-)
+settling = {
+    "name": st.sampled_from(["p", "q"]),
+    "labels": texts,
+    "annotations": texts,
+    "qosClass": st.sampled_from(["", "BE", "LS", "LSR"]),
+    "priorityClassName": st.sampled_from(["", *CLASSES]),
+    "koordinatorPriority": st.none() | st.integers(0, 9999),
+    "schedulerName": st.sampled_from(["", "koord-scheduler"]),
+    "patch": st.none() | st.just({"spec": {"containers": [{"name": "c", "env": [{"name": "A", "value": "1"}]}]}}),
+}
 """What a profile may say that, once said, stays so. Copied keys and suffixes look at what others wrote."""
 
 profiles = st.builds(

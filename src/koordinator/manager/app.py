@@ -6,8 +6,6 @@ Informers and webhooks run on every replica; the controllers only on the leader,
 import asyncio
 import functools
 import logging
-import os
-import socket
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -31,7 +29,7 @@ from koordinator.kube.client import Client
 from koordinator.kube.config import load
 from koordinator.kube.events import Recorder
 from koordinator.kube.informer import Informer
-from koordinator.kube.leader import LeaderElector
+from koordinator.kube.leader import LeaderElector, make_identity
 from koordinator.kube.store import Store
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.changes import SpecObject
@@ -211,10 +209,8 @@ class Manager:
         if not self._options.leader_elect:
             await self._control()
             return
-        identity = f"{socket.gethostname()}_{os.getpid()}"
-        elector = LeaderElector(
-            self._store, self._options.leader_election_namespace, "koordinator-manager", identity, self._clock
-        )
+        namespace = self._options.leader_election_namespace
+        elector = LeaderElector(self._store, namespace, "koordinator-manager", make_identity(), self._clock)
         await elector.run(self._control)
 
     async def _control(self) -> None:

@@ -26,7 +26,7 @@ from koordinator.koordlet.observe.report import Source
 from koordinator.koordlet.observe.series import NODE_CPU, SYS_CPU, MetricStore
 from koordinator.koordlet.observe.strategy import thresholds
 from koordinator.koordlet.options import KoordletOptions
-from koordinator.koordlet.view import PodView, Tier, View
+from koordinator.koordlet.view import Tier, View
 
 log = logging.getLogger(__name__)
 
@@ -181,5 +181,5 @@ class Agent:
         self.decisions = {strategy.name: strategy.round(view) for strategy in self._parts.strategies}
         return [write for decision in self.decisions.values() if not isinstance(decision, Skip) for write in decision]
 
-    def _gone(self, pod: PodView) -> None:
-        self._parts.executor.forget(pod.group)
+    def _gone(self, group: str) -> None:
+        self._parts.executor.forget(group)

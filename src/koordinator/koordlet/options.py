@@ -56,6 +56,11 @@ class KoordletOptions(msgspec.Struct, frozen=True, kw_only=True):
     feature_gates: Mapping[str, bool] = {}
     undo_on_exit: bool = False
 
+    @property
+    def audited(self) -> bool:
+        """Whether changes are logged: a directory is named and the gate is not turned off."""
+        return bool(self.audit_log_dir) and self.feature_gates.get("AuditEvents", True)
+
     def enabled(self, gate: str) -> bool:
         return self.feature_gates.get(gate, GATES[gate])
 

@@ -150,7 +150,7 @@ class Executor:
         if file.merge is Merge.NONE:
             return self._put(file, write, outcome)
         text = self._encode(file, write)
-        content = self._cgroups.read(write.file, write.group)
+        content = self._cgroups.read_once(write.file, write.group)
         merged = file.widened(content, write.value)
         if merged is None or merged == write.value:
             return merged is not None and self._put(file, write, outcome)
@@ -160,7 +160,7 @@ class Executor:
     def _put(self, file: File, write: Write, outcome: Outcome) -> bool:
         """Write the value unless the file says so already, and remember it."""
         text = self._encode(file, write)
-        content = self._cgroups.read(write.file, write.group)
+        content = self._cgroups.read_once(write.file, write.group)
         if not file.same(content, text):
             self._change(write, content, text, outcome)
         self._known[write.file, write.group] = _Known(write.value, self._clock.monotonic())

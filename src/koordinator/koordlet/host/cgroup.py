@@ -41,6 +41,10 @@ class Cgroups:
         """Content without surrounding newlines."""
         return self.hot.read(self.path(name, group)).strip("\n")
 
+    def read_once(self, name: str, group: str) -> str:
+        """As ``read``, for files that are not read every round: an open file keeps a removed cgroup half alive."""
+        return files.read_once(self.path(name, group)).strip("\n")
+
     def write(self, name: str, group: str, text: str) -> None:
         files.write(self.path(name, group), text)
 

@@ -128,6 +128,8 @@ class PodCollector:
             now = Reading(self._host.now_ns(), cgroups.cpu_usage_ns(group))
             memory = cgroups.memory_use(group)
         except FileNotFoundError:
+            if key in before:  # it was there a round ago: let go of what is still open
+                cgroups.forget(group)
             return None
         except (OSError, ValueError) as err:
             self._host.notices.say(f"usage {group}", f"usage of {group} cannot be read: {err}; it is left out until it can")

@@ -6,7 +6,7 @@ go on. An empty list is believed only when no pod has a cgroup any more: a kubel
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -128,7 +128,7 @@ class PodList:
         self._pull = asyncio.Event()
         self._decoder = msgspec.json.Decoder(Pod)
         self.has_synced = False
-        self.on_gone: Callable[[PodView], None] = lambda _pod: None
+        self.on_gone: Callable[[str], None] = lambda _group: None
 
     @property
     def views(self) -> list[PodView]:
@@ -187,10 +187,10 @@ class PodList:
 
     def _take(self, raws: list[msgspec.Raw]) -> None:
         views = dict(pair for raw in raws if (pair := self._view(raw)) is not None)
-        gone = [view for uid, view in self._by_uid.items() if uid not in views]
+        before, now = _groups(self._by_uid.values()), _groups(views.values())
         self._by_uid = views
-        for view in gone:
-            self.on_gone(view)
+        for group in before - now:
+            self.on_gone(group)
 
     def _view(self, raw: msgspec.Raw) -> tuple[str, PodView] | None:
         try:
@@ -198,6 +198,7 @@ class PodList:
         except msgspec.DecodeError as err:
             self._notices.say(f"pod {_name_of(raw)}", f"pod {_name_of(raw)} cannot be read: {err}; it is left out")
             return None
+        pod.api_version, pod.kind = "v1", "Pod"  # a list's items do not say; events about them must
         uid, known = pod.metadata.uid, self._by_uid.get(pod.metadata.uid)
         return uid, known if known is not None and known.pod == pod else self._new_view(pod)
 
@@ -220,6 +221,11 @@ class PodList:
                     f"container {pod.key}/{status.name}", f"pod {pod.key} container {status.name}: {err}", pod, "BadID"
                 )
         return found
+
+
+def _groups(views: Iterable[PodView]) -> set[str]:
+    """The cgroups of pods and of their containers."""
+    return {group for view in views for group in (view.group, *(container.group for container in view.containers))}
 
 
 def _name_of(raw: msgspec.Raw) -> str:

@@ -10,11 +10,11 @@ from koordinator.cluster.controllers.changes import Change, Outcome
 from koordinator.cluster.controllers.driver import SETTLE_SECONDS
 from koordinator.cluster.controllers.garbage import FOREGROUND, ORPHAN, Item, collect, release, waits_for_dependents
 from koordinator.cluster.controllers.hub import Hub
-from koordinator.cluster.controllers.keyqueue import KeyQueue
 from koordinator.cluster.controllers.kinds import OWNED
 from koordinator.cluster.controllers.objects import CUSTOM_RESOURCE_DEFINITIONS, CustomResourceDefinition
 from koordinator.cluster.controllers.view import View
 from koordinator.kube.errors import ApiError, NotFound
+from koordinator.kube.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,12 @@ class GarbageCollector:
 
     def __init__(self, hub: Hub, clock: Clock) -> None:
         self._hub, self._clock = hub, clock
-        self._queue: KeyQueue | None = None
+        self._queue: WorkQueue[str] | None = None
         self._items: dict[str, Item] = {}
         self._dependents: dict[str, dict[str, Item]] = {}
         self._kinds: dict[tuple[str, str], Resource[Object]] = {}
 
-    def wire(self, queue: KeyQueue) -> None:
+    def wire(self, queue: WorkQueue[str]) -> None:
         self._queue = queue
         for resource in OWNED:
             self._follow(resource)
@@ -103,7 +103,7 @@ class GarbageCollector:
     def _add(self, uids: Iterable[str]) -> None:
         if self._queue is not None:
             for uid in list(uids):
-                self._queue.add(uid, SETTLE_SECONDS)
+                self._queue.add_after(uid, SETTLE_SECONDS)
 
     async def _owners(self, item: Item) -> dict[str, Object | None] | None:
         """The item's owners by uid; None when one of them is of a kind that we cannot look up: then nothing is done."""

@@ -4,7 +4,6 @@ A controller decides; it never writes. What it raises is logged with its key and
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 from collections.abc import AsyncIterator, Iterable
@@ -13,11 +12,10 @@ from typing import Any, Protocol
 from koordinator.clock import Clock
 from koordinator.cluster.controllers.changes import Change, Create, Delete, Outcome, Patch, Tell
 from koordinator.cluster.controllers.hub import Hub
-from koordinator.cluster.controllers.keyqueue import KeyQueue
-from koordinator.errors import KoordError
 from koordinator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, ServerUnavailable
 from koordinator.kube.retry import Backoff
 from koordinator.kube.store import Store
+from koordinator.kube.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +32,7 @@ class Controller(Protocol):
 
     name: str
 
-    def wire(self, queue: KeyQueue) -> None:
+    def wire(self, queue: WorkQueue[str]) -> None:
         """Have keys added to the queue when something changes that they depend on."""
         ...
 
@@ -144,67 +142,32 @@ class Loop:
     """One controller at work."""
 
     def __init__(self, controller: Controller, applier: Applier, clock: Clock, workers: int = 4) -> None:
-        self.controller, self._applier, self._clock, self._workers = controller, applier, clock, workers
-        self.queue = KeyQueue(clock)
-        self._failures: dict[str, int] = {}
+        self.controller, self._applier, self._workers = controller, applier, workers
+        self.queue: WorkQueue[str] = WorkQueue(f"controller {controller.name}", clock, BACKOFF)
+        self._conflicts: dict[str, int] = {}
         controller.wire(self.queue)
 
     async def run(self) -> None:
-        """For ever."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.queue.run())
-            for _ in range(self._workers):
-                tasks.create_task(self._work())
+        """For ever. The queue logs what goes wrong with one key and tries it again."""
+        await self.queue.run(self._handle, self._workers)
 
-    async def _work(self) -> None:
-        while True:
-            key = await self.queue.get()
-            try:
-                await self._handle(key)
-            finally:
-                self.queue.done(key)
-
-    async def _handle(self, key: str) -> None:
+    async def _handle(self, key: str) -> float | None:
+        outcome = await self.controller.decide(key)
         try:
-            outcome = await self.controller.decide(key)
             await self._applier.apply(outcome.changes)
         except Turned as turned:
-            await self._turned(key, turned)
-        except KoordError as err:
-            self._retry(key, str(err))
-        except Exception:  # a bug with this one object; the others go on
-            log.exception("controller %s failed on %s", self.controller.name, key)
-            self._retry(key, "")
-        else:
-            self._failures.pop(key, None)
-            if outcome.again_after is not None:
-                self.queue.add(key, max(outcome.again_after, SETTLE_SECONDS))
+            return await self._turned(key, turned)
+        self._conflicts.pop(key, None)
+        return outcome.again_after
 
-    async def _turned(self, key: str, turned: Turned) -> None:
-        error = turned.error
-        if isinstance(error, Conflict | ServerUnavailable):
-            self._retry(key, "" if isinstance(error, Conflict) else str(error))
-            return
-        try:
-            await self._applier.apply(self.controller.refused(key, turned.change, error))
-        except Turned as again:
-            log.debug("controller %s, %s: %s", self.controller.name, key, again)
-        self._retry(key, str(error))
-
-    def _retry(self, key: str, why: str) -> None:
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        if why and failures in (1, 5, 20):
-            log.warning("controller %s, %s (attempt %d): %s", self.controller.name, key, failures, why)
-        self.queue.add(key, BACKOFF.delay(failures - 1))
-
-
-@contextlib.asynccontextmanager
-async def background(*coroutines: Any) -> AsyncIterator[None]:
-    """Run these beside the body, and end them with it."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _turned(self, key: str, turned: Turned) -> float:
+        """A conflict is everyday life: look again in a moment. Anything else is said where its reader looks, then retried."""
+        if isinstance(turned.error, Conflict):
+            count = self._conflicts[key] = self._conflicts.get(key, 0) + 1
+            return BACKOFF.delay(count - 1)
+        if not isinstance(turned.error, ServerUnavailable):
+            try:
+                await self._applier.apply(self.controller.refused(key, turned.change, turned.error))
+            except Turned as again:
+                log.debug("controller %s, %s: %s", self.controller.name, key, again)
+        raise turned.error

@@ -270,7 +270,7 @@ def _soonest(*waits: float | None) -> float | None:
 
 
 class Ledger:
-    """Remembers finished pods, so that they count after somebody deleted them. The status tells what counted before a restart."""
+    """Remembers finished pods: they count after somebody deleted them. The status tells what counted before a restart."""
 
     def __init__(self) -> None:
         self._base: dict[str, Tally] = {}

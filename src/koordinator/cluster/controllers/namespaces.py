@@ -8,10 +8,10 @@ from koordinator.clock import Clock
 from koordinator.cluster.controllers.changes import Change, Outcome, Patch, delete
 from koordinator.cluster.controllers.driver import SETTLE_SECONDS
 from koordinator.cluster.controllers.hub import Hub
-from koordinator.cluster.controllers.keyqueue import KeyQueue
 from koordinator.cluster.controllers.kinds import NAMESPACED
 from koordinator.cluster.controllers.objects import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, Namespace
 from koordinator.kube.errors import ApiError, NotFound
+from koordinator.kube.workqueue import WorkQueue
 
 FINALIZER = "kubernetes"
 AGAIN_SECONDS = 0.3
@@ -39,10 +39,10 @@ class NamespaceController:
         self._namespaces = hub.view(NAMESPACES)
         self._definitions = hub.view(CUSTOM_RESOURCE_DEFINITIONS)
 
-    def wire(self, queue: KeyQueue) -> None:
+    def wire(self, queue: WorkQueue[str]) -> None:
         def changed(_: Namespace | None, new: Namespace | None) -> None:
             if new is not None and new.metadata.deletion_timestamp:
-                queue.add(new.key, SETTLE_SECONDS)
+                queue.add_after(new.key, SETTLE_SECONDS)
 
         self._namespaces.on(changed)
 

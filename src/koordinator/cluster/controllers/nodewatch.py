@@ -13,10 +13,10 @@ from koordinator.cluster.controllers import nodelifecycle, podgc
 from koordinator.cluster.controllers.changes import Change, Outcome
 from koordinator.cluster.controllers.driver import SETTLE_SECONDS
 from koordinator.cluster.controllers.hub import Hub
-from koordinator.cluster.controllers.keyqueue import KeyQueue
 from koordinator.cluster.controllers.objects import NAMESPACES
 from koordinator.cluster.controllers.workloads import POD_NODE, pod_view
 from koordinator.kube.errors import ApiError, ServerUnavailable
+from koordinator.kube.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +37,14 @@ class NodeLifecycleController:
         self._nodes, self._leases, self._pods = hub.view(NODES), hub.view(LEASES), pod_view(hub)
         self._seen: dict[str, float] = {}
         self._all_since = clock.monotonic()
-        self._queue: KeyQueue | None = None
+        self._queue: WorkQueue[str] | None = None
 
-    def wire(self, queue: KeyQueue) -> None:
+    def wire(self, queue: WorkQueue[str]) -> None:
         self._queue = queue
         self._nodes.on(self._node_changed)
         self._leases.on(self._lease_changed)
         self._pods.on(self._pod_changed)
-        queue.add(PROBE, PROBE_SECONDS)
+        queue.add_after(PROBE, PROBE_SECONDS)
 
     async def decide(self, key: str) -> Outcome:
         if key == PROBE:
@@ -103,7 +103,7 @@ class NodeLifecycleController:
 
     def _add(self, key: str) -> None:
         if self._queue is not None:
-            self._queue.add(key, SETTLE_SECONDS)
+            self._queue.add_after(key, SETTLE_SECONDS)
 
 
 def _heartbeat(node: Node) -> str | None:
@@ -122,8 +122,8 @@ class PodGarbageController:
         self._nodes, self._pods = hub.view(NODES), pod_view(hub)
         self._missing: dict[str, float] = {}
 
-    def wire(self, queue: KeyQueue) -> None:
-        queue.add("pods", ROUND_SECONDS)
+    def wire(self, queue: WorkQueue[str]) -> None:
+        queue.add_after("pods", ROUND_SECONDS)
 
     async def decide(self, key: str) -> Outcome:
         pods = self._pods.items()

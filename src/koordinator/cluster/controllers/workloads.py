@@ -10,7 +10,6 @@ from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, status
 from koordinator.cluster.controllers.driver import SETTLE_SECONDS
 from koordinator.cluster.controllers.hub import Hub
-from koordinator.cluster.controllers.keyqueue import KeyQueue
 from koordinator.cluster.controllers.objects import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -21,6 +20,7 @@ from koordinator.cluster.controllers.objects import (
 )
 from koordinator.cluster.controllers.view import View, namespace_of, owner_uid, ownerless_in
 from koordinator.kube.errors import AlreadyExists, ApiError
+from koordinator.kube.workqueue import WorkQueue
 
 POD_OWNER, POD_ORPHAN, POD_NAMESPACE, POD_NODE = "owner", "orphan", "namespace", "node"
 
@@ -52,11 +52,11 @@ class _Base:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._queue: KeyQueue | None = None
+        self._queue: WorkQueue[str] | None = None
 
     def _add(self, key: str | None) -> None:
         if key is not None and self._queue is not None:
-            self._queue.add(key, SETTLE_SECONDS)
+            self._queue.add_after(key, SETTLE_SECONDS)
 
     def _follow(self, view: View[Object]) -> None:
         """Add the key of every object of a view that appears or changes."""
@@ -75,7 +75,7 @@ class ReplicaSetController(_Base):
         super().__init__(clock)
         self._sets, self._pods = set_view(hub), pod_view(hub)
 
-    def wire(self, queue: KeyQueue) -> None:
+    def wire(self, queue: WorkQueue[str]) -> None:
         self._queue = queue
         self._sets.on(lambda _, new: self._add(new.key) if new is not None else None)
         self._pods.on(self._pod_changed)
@@ -118,7 +118,7 @@ class DeploymentController(_Base):
         super().__init__(clock)
         self._deployments, self._sets, self._pods = hub.view(DEPLOYMENTS), set_view(hub), pod_view(hub)
 
-    def wire(self, queue: KeyQueue) -> None:
+    def wire(self, queue: WorkQueue[str]) -> None:
         self._queue = queue
         self._deployments.on(lambda _, new: self._add(new.key) if new is not None else None)
         self._sets.on(self._set_changed)
@@ -183,7 +183,7 @@ class JobController(_Base):
         self._ledger = job.Ledger()
         self._jobs.on(lambda old, new: self._ledger.forget(old.metadata.uid) if old is not None and new is None else None)
 
-    def wire(self, queue: KeyQueue) -> None:
+    def wire(self, queue: WorkQueue[str]) -> None:
         self._queue = queue
         self._jobs.on(lambda _, new: self._add(new.key) if new is not None else None)
         self._pods.on(self._pod_changed)
@@ -219,7 +219,7 @@ class DisruptionController(_Base):
         self._sets, self._deployments = set_view(hub), hub.view(DEPLOYMENTS)
         self._budgets.add_index(POD_NAMESPACE, namespace_of)
 
-    def wire(self, queue: KeyQueue) -> None:
+    def wire(self, queue: WorkQueue[str]) -> None:
         self._queue = queue
         self._budgets.on(lambda _, new: self._add(new.key) if new is not None else None)
         for view in (self._pods, self._sets, self._deployments):

@@ -246,7 +246,7 @@ async def test_the_next_agent_takes_containers_over(pod, worker, tools, reports)
         await until(lambda: reports.last.get("phase") == "Failed")
         assert [reports.state(n)["terminated"]["exitCode"] for n in (0, 1)] == [7, 0]
         assert [reports.container(n)["restartCount"] for n in (0, 1)] == [0, 0]
-    os.waitpid(shim, 0)  # an agent's death would have left it to init
+    os.waitpid(shim, 0)  # noqa: ASYNC222 — it has ended; an agent's death would have left it to init
 
 
 async def test_a_killed_shim_is_a_container_of_unknown_end(pod, worker, reports):

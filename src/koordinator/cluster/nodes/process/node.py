@@ -70,7 +70,7 @@ class ProcessNode:
         selector = f"metadata.name={options.name}"
         self._node = Informer(store, FULL_NODES, clock=clock, field_selector=selector)
         self._pods = Informer(store, RAW_PODS, clock=clock, field_selector=f"spec.nodeName={options.name}")
-        self._events = Recorder(store, "kubelet", clock)
+        self._events = Recorder(store, "kubelet", clock, host=options.name)
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Be this machine's node. Raises Unavailable when it cannot be."""

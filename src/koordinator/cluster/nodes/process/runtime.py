@@ -160,7 +160,8 @@ class Runtime:
         cgroup = f"{pod_cgroup}/{identity}"
         directory = self.pod_directory(uid) / container / str(number)
         shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True, mode=0o700)
+        for path in (directory.parent.parent, directory.parent, directory):
+            path.mkdir(exist_ok=True, mode=0o700)
         self.cgroups.create(cgroup, launch.limits)
         config = {
             **{name: getattr(launch, name) for name in ("argv", "env", "cwd", "uid", "gid", "groups", "log_bytes")},

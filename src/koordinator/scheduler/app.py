@@ -4,9 +4,8 @@ Everything lives on one event loop. Cycles run in short batches, so that watches
 """
 
 import asyncio
+import contextlib
 import logging
-import os
-import socket
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -16,9 +15,10 @@ from koordinator.api.registry import NODES, PODS
 from koordinator.clock import Clock
 from koordinator.kube import config
 from koordinator.kube.client import Client
+from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.events import Recorder
 from koordinator.kube.informer import Informer
-from koordinator.kube.leader import LeaderElector
+from koordinator.kube.leader import LeaderElector, make_identity
 from koordinator.kube.store import Store
 from koordinator.scheduler.engine.binding import Binder
 from koordinator.scheduler.engine.cluster import Cluster
@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.008
 """How long cycles run before the event loop gets its turn."""
-OPTIONAL_SYNC_SECONDS = 5.0
-"""How long to wait for the first list of a kind that the cluster may not have."""
 _LEASE = ("koordinator-system", "koord-scheduler")
 
 
@@ -102,8 +100,7 @@ class App:
         if not self.options.leader_elect:
             await work()
             return
-        identity = f"{socket.gethostname()}_{os.getpid()}"
-        await LeaderElector(self.store, *_LEASE, identity, self.clock).run(work)
+        await LeaderElector(self.store, *_LEASE, make_identity(), self.clock).run(work)
 
     async def _finish(self) -> None:
         """Let binds in flight end, so that nobody assumes what we have already sent; bounded, because we are asked to stop."""
@@ -112,7 +109,10 @@ class App:
                 await self.binder.drained()
         except TimeoutError:
             log.warning("%d binds were still in flight", self.binder.in_flight)
-        self.reporter.release(at_once=True)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await self.reporter.drain()
 
     # -- watching ------------------------------------------------------------------------------------------------------
 
@@ -144,13 +144,16 @@ class App:
         self._plugin_informers.append(informer)
         return informer
 
-    @staticmethod
-    async def _synced_if_there(plugin: WatchPlugin, informer: Informer[Object]) -> None:
+    async def _synced_if_there(self, plugin: WatchPlugin, informer: Informer[Object]) -> None:
+        """Wait for the first list, unless the cluster does not know the kind (its CRD is not installed)."""
         try:
-            async with asyncio.timeout(OPTIONAL_SYNC_SECONDS):
-                await informer.synced()
-        except TimeoutError:
-            log.warning("%s goes on without %s: no list of them yet", plugin.name, plugin.resource.plural)
+            await self.store.list(plugin.resource)
+        except NotFound:
+            log.warning("%s goes on without %s: the API server does not know them", plugin.name, plugin.resource.plural)
+            return
+        except ApiError as err:
+            log.info("waiting for %s: %s", plugin.resource.plural, err)
+        await informer.synced()
 
     # -- scheduling ----------------------------------------------------------------------------------------------------
 

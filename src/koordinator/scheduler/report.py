@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 UNSCHEDULABLE, SCHEDULER_ERROR = "Unschedulable", "SchedulerError"
 _NOTE_BYTES = 1024
 _PATCHERS = 4
-_EVENT_PAUSE, _EVENTS_WAIT = 0.1, 3.0
+_EVENT_PAUSE, _EVENTS_WAIT, _EVENTS_AT_ONCE = 0.1, 3.0, 1000
 
 
 class Reporter:
@@ -120,12 +120,23 @@ class Reporter:
             await self._clock.sleep(_EVENT_PAUSE)
             self.release()
 
-    def release(self, *, at_once: bool = False) -> None:
+    def release(self) -> None:
         now = self._clock.monotonic()
-        quiet = bool(self._scheduled) and now - self._scheduled[-1][0] >= _EVENT_PAUSE
-        while self._scheduled and (at_once or quiet or now - self._scheduled[0][0] >= _EVENTS_WAIT):
+        if not self._scheduled or self._recorder.pending:
+            return
+        if now - self._scheduled[-1][0] >= _EVENT_PAUSE or now - self._scheduled[0][0] >= _EVENTS_WAIT:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        for _ in range(min(len(self._scheduled), _EVENTS_AT_ONCE)):
             _, pod, node = self._scheduled.popleft()
             self._recorder.event(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    async def drain(self) -> None:
+        """Write every event that is still held back: the process ends."""
+        while self._scheduled or self._recorder.pending:
+            self._hand_over()
+            await self._recorder.flush()
 
 
 def _says(pod: Pod, reason: str, message: str) -> bool:

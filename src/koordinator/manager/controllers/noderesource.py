@@ -59,7 +59,7 @@ class NodeResources:
         self._told: dict[tuple[str, str, str], str] = {}
 
     async def run(self) -> None:
-        await self._queue.serve(self._pass)
+        await self._queue.serve(self.work)
 
     # --- what informers say ------------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class NodeResources:
 
     # --- one pass ----------------------------------------------------------------------------------------------------------
 
-    async def _pass(self, names: Collection[str]) -> Collection[str]:
+    async def work(self, names: Collection[str]) -> Collection[str]:
         """Calculate and write what ``names`` need. Returns those that could not be written."""
         if self._config.colocation is None:
             return ()

@@ -66,6 +66,8 @@ class Router:
                 return self._others.get_scale(call)
             case "scale", "PUT" | "PATCH":
                 return await self._others.put_scale(call)
+            case "finalize", "PUT" | "PATCH":
+                return await self._others.finalize(call)
             case "log", "GET":
                 return await self._logs.read(call)
         raise not_allowed()

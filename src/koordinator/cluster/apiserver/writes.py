@@ -138,7 +138,7 @@ class Writer:
             return None
         if obj == old:
             return head
-        return await self.commit(call, head, obj, delete=_is_finished(obj["metadata"]))
+        return await self.commit(call, head, obj, delete=_is_finished(kind, obj))
 
     async def _mutated(self, call: Call, obj: Json, old: Json | None, operation: str) -> Json:
         self.admission.check_namespace(call, operation, obj["metadata"].get("name", ""))
@@ -251,9 +251,12 @@ def _spec_differs(obj: Json, old: Json) -> bool:
     return any(obj.get(key) != old.get(key) for key in keys)
 
 
-def _is_finished(metadata: Json) -> bool:
-    """Whether an object that was waiting for its finalizers may go now."""
+def _is_finished(kind: Kind, obj: Json) -> bool:
+    """Whether an object that was waiting for its finalizers may go now. A namespace has some of its own, in its spec."""
+    metadata = obj["metadata"]
     waits = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
+    if kind.key == "namespaces":
+        waits = waits or obj["spec"].get("finalizers")
     return bool(metadata.get("deletionTimestamp")) and not waits
 
 

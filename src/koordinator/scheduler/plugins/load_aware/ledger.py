@@ -39,8 +39,6 @@ class Share(msgspec.Struct, frozen=True):
     prod_delta: Vector
     prod_usage: Vector
     estimated: Vector
-    counts_in_node: bool
-    counts_in_prod: bool
 
 
 class PlacedPod(msgspec.Struct):
@@ -103,15 +101,13 @@ def share_of(pod: PlacedPod, report: Report) -> Share:
     used = report.pods.get(pod.key)
     reported_prod = pod.key in report.prod_pods
     estimate = pod.estimate or zero
-    in_node = pod.estimate is not None and (used is None or _not_yet_seen(pod, report))
-    node_delta = _excess(estimate, used) if in_node else zero
-    prod_delta, in_prod = zero, False
-    if pod.prod and pod.estimate is not None:
+    node_delta = _excess(estimate, used) if used is None or _not_yet_seen(pod, report) else zero
+    prod_delta = prod_usage = zero
+    if pod.prod:
         believed = used if reported_prod else None
-        in_prod = believed is None or _not_yet_seen(pod, report)
-        prod_delta = _excess(estimate, believed) if in_prod else zero
-    prod_usage = used if pod.prod and reported_prod and used is not None else zero
-    return Share(node_delta, prod_delta, prod_usage, estimate, in_node, in_prod)
+        prod_usage = believed or zero
+        prod_delta = _excess(estimate, believed) if believed is None or _not_yet_seen(pod, report) else zero
+    return Share(node_delta, prod_delta, prod_usage, estimate)
 
 
 def _not_yet_seen(pod: PlacedPod, report: Report) -> bool:

@@ -20,6 +20,7 @@ from yarl import URL
 from koordinator.api.meta import Object
 from koordinator.api.registry import PODS, Resource
 from koordinator.clock import Clock, SystemClock
+from koordinator.errors import KoordError
 from koordinator.kube.config import ClientConfig
 from koordinator.kube.credentials import Credentials
 from koordinator.kube.decode import decoders, joined
@@ -268,7 +269,10 @@ class Client:
 
     async def _request_headers(self, content_type: str) -> dict[str, str]:
         """The headers of a request; one dict per content type is kept until the credential changes."""
-        authorization = await self._credentials.authorization()
+        try:
+            authorization = await self._credentials.authorization()
+        except KoordError as err:
+            raise ServerUnavailable(0, "NoCredentials", f"no credentials for API server {self.config.server}: {err}") from err
         if authorization != self._authorization:
             self._authorization = authorization
             self._headers.clear()
@@ -317,10 +321,11 @@ def _encoded(query: Mapping[str, Any]) -> str:
 def _unavailable(err: Exception, server: str) -> ServerUnavailable:
     """What the transport's failure means: never sent, or sent and nobody knows."""
     unsent = isinstance(err, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL)
+    reason = "BadCertificate" if isinstance(err, aiohttp.ClientConnectorCertificateError) else "ServerUnavailable"
     why = str(err) or type(err).__name__
     if isinstance(err, TimeoutError) and not unsent:
         why = "no answer in time"
-    return ServerUnavailable(0, "ServerUnavailable", f"API server {server}: {why}", outcome_unknown=not unsent)
+    return ServerUnavailable(0, reason, f"API server {server}: {why}", outcome_unknown=not unsent)
 
 
 def _keep_alive(response: aiohttp.ClientResponse) -> None:

@@ -204,7 +204,7 @@ def _pem(section: dict[str, Any], key: str) -> str:
     if not value:
         return ""
     try:
-        return base64.b64decode(value, validate=False).decode()
+        return base64.b64decode("".join(str(value).split()), validate=True).decode()
     except (binascii.Error, ValueError, TypeError):
         raise ConfigInvalid(key, "…", "must be base64 of a PEM text", "nothing was contacted") from None
 

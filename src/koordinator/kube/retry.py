@@ -8,6 +8,9 @@ import msgspec
 from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, ServerUnavailable, TooManyRequests
 
+HOPELESS = ("BadCertificate", "NoCredentials")
+"""Reasons, ours, for which the same request will fail in the same way."""
+
 
 class Backoff(msgspec.Struct, frozen=True):
     """Exponential, with jitter over the upper half so that clients cut off together do not come back together."""
@@ -28,6 +31,8 @@ def retry_delay(error: ApiError, *, reads: bool, attempt: int, backoff: Backoff)
     A read may always be repeated. A write only if the server said that it did not do it (429, or 503 with Retry-After) or
     cannot have seen it (no connection): never when the outcome is unknown.
     """
+    if error.reason in HOPELESS:
+        return None
     if isinstance(error, TooManyRequests):
         return max(error.retry_after or 0.0, backoff.delay(attempt))
     if isinstance(error, ServerUnavailable):

@@ -26,6 +26,8 @@ from koordinator.kube.store import Store
 Usage = dict[str, Any]
 _WITH_CACHE = "usageWithPageCache"
 _DEFAULT_DURATIONS = (300.0, 600.0, 1800.0)
+_POLL_SECONDS = 0.2
+"""How often to look whether there is something to say, after the start."""
 _MIN_REPORT, _MIN_AGGREGATE = 30.0, 60.0
 
 
@@ -191,8 +193,9 @@ class Reporter:
     async def run(self, source: Callable[[], Source | None], interval: float | None = None) -> None:
         """Report for ever. ``source`` answers None while there is nothing to say yet; ``interval`` overrules the spec's."""
         while True:
-            found = source()
-            if found is not None and await self.report(found):
+            if (found := source()) is None:
+                await self._clock.sleep(_POLL_SECONDS)
+            elif await self.report(found):
                 await self._clock.sleep(found.policy.interval if interval is None else interval)
             else:
                 await self._clock.sleep(self._retry)

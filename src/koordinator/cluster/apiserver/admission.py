@@ -10,8 +10,8 @@ import msgspec
 from koordinator.cluster.apiserver.calls import Call
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
 from koordinator.cluster.apiserver.kinds.pods import add_default_tolerations
-from koordinator.cluster.apiserver.refusals import bad_request, forbidden, not_found
-from koordinator.cluster.apiserver.store import Change, Store
+from koordinator.cluster.apiserver.refusals import forbidden, not_found
+from koordinator.cluster.apiserver.store import Store
 from koordinator.cluster.apiserver.webhooks import Hook, Review, WebhookCaller, compile_hooks
 
 _MUTATING = "mutatingwebhookconfigurations.admissionregistration.k8s.io"
@@ -155,5 +155,3 @@ def _priority(obj: Json) -> _Priority:
     metadata = obj["metadata"]
     policy = obj.get("preemptionPolicy", "PreemptLowerPriority")
     return _Priority(metadata["name"], int(obj.get("value", 0)), policy, bool(obj.get("globalDefault")))
-
-

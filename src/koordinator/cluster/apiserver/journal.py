@@ -115,7 +115,9 @@ class Journal:
         except sqlite3.DatabaseError as err:
             raise self._damaged(err) from err
         if version != SCHEMA_VERSION:
-            raise Unavailable(str(self.path), f"has schema {version}, this version reads {SCHEMA_VERSION}", "choose another --data")
+            raise Unavailable(
+                str(self.path), f"has schema {version}, this version reads {SCHEMA_VERSION}", "choose another --data"
+            )
         return connection
 
     def _damaged(self, err: sqlite3.Error) -> Unavailable:

@@ -70,7 +70,9 @@ class PodLogs:
             return response
         text = (await response.text())[:500].strip()
         response.release()
-        raise Refused(response.status, "BadRequest" if response.status == 400 else "InternalError", text or f"HTTP {response.status}")
+        raise Refused(
+            response.status, "BadRequest" if response.status == 400 else "InternalError", text or f"HTTP {response.status}"
+        )
 
 
 async def _chunks(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:

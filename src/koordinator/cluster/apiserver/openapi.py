@@ -34,7 +34,12 @@ class OpenApi:
         if not kinds:
             return None
         paths = {_url(kind): _operations(kind) for kind in kinds}
-        document = {"openapi": "3.0.0", "info": {"title": "Koordinator", "version": "v1"}, "paths": paths, "components": {"schemas": {}}}
+        document = {
+            "openapi": "3.0.0",
+            "info": {"title": "Koordinator", "version": "v1"},
+            "paths": paths,
+            "components": {"schemas": {}},
+        }
         return Answer(200, msgspec.json.encode(document))
 
 
@@ -58,7 +63,7 @@ def _operations(kind: Kind) -> Json:
 def _v2(accept: str) -> Answer:
     """An OpenAPI 2 document without definitions: kubectl 1.20 then leaves validation to the server."""
     title, version = "Koordinator", "v1"
-    if "protobuf" in accept and "application/json" not in accept.split(",")[0]:
+    if "protobuf" in accept and "application/json" not in accept.split(",", maxsplit=1)[0]:
         info = _field(1, title.encode()) + _field(2, version.encode())
         body = _field(1, b"2.0") + _field(2, info) + _field(8, b"") + _field(9, b"")
         return Answer(200, body, _V2_PROTO)

@@ -151,5 +151,3 @@ def _list_meta(rv: int, token: str, left: int) -> dict[str, Any]:
     if token:
         meta |= {"continue": token, "remainingItemCount": left}
     return meta
-
-

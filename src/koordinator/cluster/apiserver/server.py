@@ -11,6 +11,7 @@ from koordinator.clock import Clock
 from koordinator.cluster.apiserver import bootstrap
 from koordinator.cluster.apiserver.admission import Admission
 from koordinator.cluster.apiserver.catalog import Catalog
+from koordinator.cluster.apiserver.definitions import Definitions
 from koordinator.cluster.apiserver.deletes import Deleter
 from koordinator.cluster.apiserver.http import Handler
 from koordinator.cluster.apiserver.journal import DataLock, Journal
@@ -33,6 +34,7 @@ class Server:
         self.clock = clock
         self.store = Store(journal, clock)
         self.catalog = Catalog(self.store)
+        self.definitions = Definitions(self.store, self.catalog)
         self.webhooks = WebhookCaller(self.store)
         self.admission = Admission(self.store, self.webhooks)
         self.reader = Reader(self.store, clock)
@@ -58,10 +60,11 @@ class Server:
 
     async def start(self, *, install_crds: bool) -> None:
         self.store.open()
-        for kind in builtin.kinds():
+        for kind in builtin.kinds(self.clock):
             self.catalog.add(kind)
         self.admission.start()
-        await bootstrap.install(self.catalog, self.writer)
+        self.definitions.start()
+        await bootstrap.install(self.catalog, self.writer, crds=install_crds)
 
     def handler(self, token: str) -> Handler:
         return Handler(self.router, self.catalog, token)

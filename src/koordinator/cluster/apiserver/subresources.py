@@ -7,8 +7,8 @@ import msgspec
 from koordinator.api import selectors
 from koordinator.api.meta import LabelSelector, Struct, format_time
 from koordinator.clock import Clock
-from koordinator.cluster.apiserver.calls import Answer, Call, as_object, decode_body, decode_object
-from koordinator.cluster.apiserver.deletes import Deleter, DeleteOptions
+from koordinator.cluster.apiserver.calls import Answer, Call, as_object, decode_object
+from koordinator.cluster.apiserver.deletes import DeleteOptions, Deleter
 from koordinator.cluster.apiserver.kinds.base import Json
 from koordinator.cluster.apiserver.refusals import Refused, bad_request, conflict, invalid, not_found, required, wrong
 from koordinator.cluster.apiserver.store import Entry
@@ -61,7 +61,9 @@ class Subresources:
             raise bad_request(f"the body is no Binding: {err}") from None
         node = binding.target.name
         if not node or binding.target.kind not in ("", "Node"):
-            problem = required("target.name") if not node else wrong("target.kind", binding.target.kind, 'must be empty or "Node"')
+            problem = (
+                required("target.name") if not node else wrong("target.kind", binding.target.kind, 'must be empty or "Node"')
+            )
             raise invalid("Binding", "", call.name, [problem])
         head = self._writer.head(call)
         obj = head.decode()
@@ -207,7 +209,9 @@ def _too_many(why: str, retry: int = 0) -> Refused:
 
 def _scale(obj: Json) -> Json:
     metadata = obj["metadata"]
-    kept = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if key in metadata}
+    kept = {
+        key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if key in metadata
+    }
     status: Json = {"replicas": (obj.get("status") or {}).get("replicas", 0)}
     if selector := obj["spec"].get("selector"):
         status["selector"] = selector_text(selector)

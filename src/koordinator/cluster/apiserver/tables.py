@@ -5,7 +5,9 @@ from typing import Any
 from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind
 from koordinator.cluster.apiserver.kinds.columns import age_of
 
-_NAME = Column("Name", lambda obj, _: obj["metadata"]["name"], format="name", description="Name must be unique within a namespace.")
+_NAME = Column(
+    "Name", lambda obj, _: obj["metadata"]["name"], format="name", description="Name must be unique within a namespace."
+)
 _AGE = Column("Age", lambda obj, now: age_of(obj["metadata"].get("creationTimestamp"), now))
 
 
@@ -50,5 +52,3 @@ def _cell(column: Column, obj: Json, now: float) -> Any:
         return column.cell(obj, now)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return "<unknown>"
-
-

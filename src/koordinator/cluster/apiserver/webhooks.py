@@ -248,7 +248,7 @@ def _denial(name: str, status: Json) -> Refused:
     code = status.get("code") or 0
     said = status.get("message") or status.get("reason") or ""
     text = f'admission webhook "{name}" denied the request' + (f": {said}" if said else " without explanation")
-    return Refused(code if code >= 400 else 400, status.get("reason") or "", text, status.get("details"))
+    return Refused(max(code, 400), status.get("reason") or "", text, status.get("details"))
 
 
 def _patched(obj: Any, response: Json) -> Any:
@@ -262,5 +262,3 @@ def _patched(obj: Any, response: Json) -> Any:
         return patches.apply_json(msgspec.json.decode(msgspec.json.encode(obj)), operations)
     except (msgspec.DecodeError, ValueError, ApiError) as err:
         raise CallFailed(f"the patch does not apply: {err}") from None
-
-

@@ -19,15 +19,12 @@ from koordinator.cluster.apiserver.kinds import metadata as rules_of_metadata
 from koordinator.cluster.apiserver.kinds.base import Json, Kind, undecodable
 from koordinator.cluster.apiserver.refusals import (
     FieldError,
-    Refused,
     already_exists,
     bad_request,
     conflict,
-    forbidden,
     invalid,
     modified,
     not_found,
-    required,
     unsupported_media,
     wrong,
 )
@@ -54,6 +51,7 @@ class Writer:
         kind = call.kind
         obj = decode_object(call) if obj is None else obj
         _settle(kind, call.namespace, obj)
+        obj = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
         if obj["metadata"].get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")
         kind.rules.decode(obj, kind)
@@ -265,7 +263,9 @@ def patcher(call: Call) -> Mutation:
     media = call.content_type.partition(";")[0].strip()
     kind = call.kind
     if "apply-patch" in media:
-        raise unsupported_media("server-side apply is not served here; use client-side apply (kubectl apply without --server-side)")
+        raise unsupported_media(
+            "server-side apply is not served here; use client-side apply (kubectl apply without --server-side)"
+        )
     body = decode_body(call)
     if media == "application/json-patch+json":
         if not isinstance(body, list):
@@ -282,5 +282,3 @@ def patcher(call: Call) -> Mutation:
             )
         return lambda obj: patches.strategic_merge(obj, patch)
     raise unsupported_media(f"unknown patch type {media!r}")
-
-

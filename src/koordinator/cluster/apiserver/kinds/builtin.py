@@ -1,7 +1,9 @@
 """The catalogue of Kubernetes' own kinds that this server knows."""
 
+from koordinator.clock import Clock
 from koordinator.cluster.apiserver.kinds import core
 from koordinator.cluster.apiserver.kinds.base import Kind, Rules
+from koordinator.cluster.apiserver.kinds.custom import DefinitionRules
 from koordinator.cluster.apiserver.kinds.pods import PodRules
 from koordinator.cluster.apiserver.kinds.workloads import (
     DaemonSetRules,
@@ -18,15 +20,39 @@ _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
 
 
-def kinds() -> list[Kind]:
+def kinds(clock: Clock) -> list[Kind]:
     """Every built-in kind, with fresh rules."""
-    return [*_core(), *_workloads(), *_policies(), *_stored()]
+    return [*_core(), *_workloads(), *_policies(), *_stored(), _definitions(clock)]
+
+
+def _definitions(clock: Clock) -> Kind:
+    rules, names = DefinitionRules(clock), ("crd", "crds")
+    return Kind(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        rules,
+        False,
+        names,
+        ("api-extensions",),
+        _STATUS,
+    )
 
 
 def _core() -> list[Kind]:
     pod_subresources = frozenset({"status", "binding", "eviction", "log"})
     return [
-        Kind("", "v1", "namespaces", "Namespace", core.NamespaceRules(), False, ("ns",), subresources=frozenset({"status", "finalize"})),
+        Kind(
+            "",
+            "v1",
+            "namespaces",
+            "Namespace",
+            core.NamespaceRules(),
+            False,
+            ("ns",),
+            subresources=frozenset({"status", "finalize"}),
+        ),
         Kind("", "v1", "nodes", "Node", core.NodeRules(), False, ("no",), subresources=_STATUS),
         Kind("", "v1", "pods", "Pod", PodRules(), True, ("po",), _ALL, pod_subresources),
         Kind("", "v1", "configmaps", "ConfigMap", core.ConfigMapRules(), True, ("cm",)),
@@ -36,7 +62,16 @@ def _core() -> list[Kind]:
         Kind("", "v1", "endpoints", "Endpoints", Rules(), True, ("ep",), list_kind="EndpointsList", singular="endpoints"),
         Kind("", "v1", "serviceaccounts", "ServiceAccount", Rules(), True, ("sa",)),
         Kind("", "v1", "persistentvolumes", "PersistentVolume", core.StatusRules(), False, ("pv",), subresources=_STATUS),
-        Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", core.StatusRules(), True, ("pvc",), subresources=_STATUS),
+        Kind(
+            "",
+            "v1",
+            "persistentvolumeclaims",
+            "PersistentVolumeClaim",
+            core.StatusRules(),
+            True,
+            ("pvc",),
+            subresources=_STATUS,
+        ),
         Kind("", "v1", "resourcequotas", "ResourceQuota", core.StatusRules(), True, ("quota",), subresources=_STATUS),
         Kind("", "v1", "limitranges", "LimitRange", Rules(), True, ("limits",)),
     ]

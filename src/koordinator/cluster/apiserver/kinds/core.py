@@ -106,7 +106,10 @@ class SecretRules(ConfigMapRules):
 class EventRules(Rules):
     model = core.Event
     fields = frozenset(
-        {f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")}
+        {
+            f"involvedObject.{name}"
+            for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+        }
         | {"reason", "type", "reportingComponent", "source"}
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from koordinator.api import quantity
 from koordinator.cluster.apiserver.kinds.base import Json
-from koordinator.cluster.apiserver.kinds.metadata import label_errors, label_error, qualified_error
+from koordinator.cluster.apiserver.kinds.metadata import label_error, label_errors, qualified_error
 from koordinator.cluster.apiserver.refusals import FieldError, bad_request, duplicate, required, unsupported, wrong
 
 _RESTART = ("Always", "OnFailure", "Never")
@@ -169,8 +169,10 @@ def _container_errors(container: Json, path: str, volumes: set[Any], seen: set[s
 def _port_errors(port: Json, path: str) -> Iterator[FieldError]:
     number = port.get("containerPort") or 0
     if not 1 <= number <= 65535:
-        yield wrong(f"{path}.containerPort", number, "must be between 1 and 65535, inclusive") if number else required(
-            f"{path}.containerPort"
+        yield (
+            wrong(f"{path}.containerPort", number, "must be between 1 and 65535, inclusive")
+            if number
+            else required(f"{path}.containerPort")
         )
     yield from _choice(port, "protocol", _PROTOCOLS, path)
 
@@ -184,7 +186,7 @@ def _resource_errors(resources: Json, path: str) -> Iterator[FieldError]:
         limit = limits.get(name)
         if limit is None:
             if _is_extended(name):
-                yield required(f"{path}.limits", f"Limit must be set for non overcommitable resources")
+                yield required(f"{path}.limits", "Limit must be set for non overcommitable resources")
         elif text != limit:
             asked, most = quantity.parse(text), quantity.parse(limit)
             if _is_extended(name) and asked != most:
@@ -219,7 +221,11 @@ def _toleration_errors(toleration: Json, path: str) -> Iterator[FieldError]:
     elif operator == "Exists" and toleration.get("value"):
         yield wrong(f"{path}.operator", toleration, "value must be empty when `operator` is 'Exists'")
     elif operator == "Equal" and not toleration.get("key"):
-        yield wrong(f"{path}.operator", operator, "operator must be Exists when `key` is empty, which means match all values and all keys")
+        yield wrong(
+            f"{path}.operator",
+            operator,
+            "operator must be Exists when `key` is empty, which means match all values and all keys",
+        )
     effect = toleration.get("effect")
     if effect and effect not in _EFFECTS:
         yield unsupported(f"{path}.effect", effect, _EFFECTS)
@@ -255,7 +261,11 @@ def _requirement_errors(need: Json, path: str) -> Iterable[FieldError]:
     elif operator in ("In", "NotIn") and not values:
         yield required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'")
     elif operator in ("Exists", "DoesNotExist") and values:
-        yield FieldError(f"{path}.values", "FieldValueForbidden", "Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+        yield FieldError(
+            f"{path}.values",
+            "FieldValueForbidden",
+            "Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        )
     elif operator in ("Gt", "Lt") and len(values) != 1:
         yield required(f"{path}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")
     if why := qualified_error(need.get("key", "")):

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from koordinator.api import selectors
 from koordinator.api.core import PodTemplateSpec, ReplicaSet
 from koordinator.api.meta import LabelSelector, Object, Struct
@@ -10,8 +12,6 @@ from koordinator.cluster.apiserver.kinds import podspec
 from koordinator.cluster.apiserver.kinds.base import Json, Kind, Rules, undecodable
 from koordinator.cluster.apiserver.kinds.metadata import label_errors
 from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, required, unsupported, wrong
-
-import msgspec
 
 _HISTORY = 10
 

@@ -1,0 +1,98 @@
+import pytest
+
+from koordinator.api.meta import Object
+from koordinator.api.registry import CUSTOM_RESOURCE_DEFINITIONS, NODE_METRICS, Resource
+from koordinator.kube.errors import AlreadyExists, Invalid, NotFound
+
+GADGETS = Resource("example.com", "v1", "gadgets", "Gadget", Object)
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "spec": {
+            "type": "object",
+            "required": ["size"],
+            "properties": {
+                "size": {"type": "integer", "minimum": 1},
+                "color": {"type": "string", "default": "red", "enum": ["red", "blue"]},
+                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+            },
+        },
+        "status": {"type": "object", "properties": {"ready": {"type": "boolean"}}},
+    },
+}
+DEFINITION = {
+    "metadata": {"name": "gadgets.example.com"},
+    "spec": {
+        "group": "example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "gadgets", "kind": "Gadget", "shortNames": ["gg"]},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": SCHEMA},
+                "subresources": {"status": {}},
+                "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture
+async def client(apiserver):
+    await apiserver.client.create(CUSTOM_RESOURCE_DEFINITIONS, DEFINITION)
+    return apiserver.client
+
+
+async def raw(apiserver, path):
+    import aiohttp
+
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {apiserver.token}"}) as session:
+        async with session.get(apiserver.url + path) as response:
+            return response.status, await response.json()
+
+
+async def test_defaults_pruning_and_generation(apiserver, client):
+    gadget = {"metadata": {"name": "a"}, "spec": {"size": 1, "extra": 1, "free": {"x": 1}}, "status": {"ready": True}}
+    await client.create(GADGETS, gadget, "default")
+    _, stored = await raw(apiserver, "/apis/example.com/v1/namespaces/default/gadgets/a")
+    assert stored["spec"] == {"size": 1, "color": "red", "free": {"x": 1}}
+    assert "status" not in stored
+    await client.patch(GADGETS, "a", {"status": {"ready": True}, "spec": {"size": 9}}, "default", subresource="status")
+    await client.patch(GADGETS, "a", {"spec": {"size": 2}, "status": {"ready": False}}, "default")
+    _, stored = await raw(apiserver, "/apis/example.com/v1/namespaces/default/gadgets/a")
+    assert stored["metadata"]["generation"] == 2
+    assert (stored["spec"]["size"], stored["status"]) == (2, {"ready": True})
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({}, "spec.size: Required value"),
+        ({"size": "x"}, 'spec.size: Invalid value: "string": spec.size in body must be of type integer: "string"'),
+        ({"size": 0}, "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"),
+        ({"size": 1, "color": "green"}, 'spec.color: Unsupported value: "green": supported values: "red", "blue"'),
+    ],
+)
+async def test_what_does_not_fit_the_schema_is_refused(client, spec, message):
+    with pytest.raises(Invalid) as caught:
+        await client.create(GADGETS, {"metadata": {"name": "a"}, "spec": spec}, "default")
+    assert str(caught.value) == f'Gadget.example.com "a" is invalid: {message}'
+
+
+async def test_with_the_definition_go_its_objects(apiserver, client):
+    await client.create(GADGETS, {"metadata": {"name": "a"}, "spec": {"size": 1}}, "default")
+    await client.delete(CUSTOM_RESOURCE_DEFINITIONS, "gadgets.example.com")
+    with pytest.raises(NotFound, match="the server could not find the requested resource"):
+        await client.get(GADGETS, "a", "default")
+    await client.create(CUSTOM_RESOURCE_DEFINITIONS, DEFINITION)
+    assert (await client.list(GADGETS)).items == []
+
+
+async def test_our_own_kinds_are_there(apiserver):
+    metric = await apiserver.client.create(NODE_METRICS, {"metadata": {"name": "n1"}, "spec": {}})
+    assert metric.metadata.generation == 1
+    with pytest.raises(AlreadyExists):
+        await apiserver.client.create(NODE_METRICS, {"metadata": {"name": "n1"}, "spec": {}})

@@ -39,6 +39,7 @@ pytestmark = [
 
 ROOT = Path("/sys/fs/cgroup")
 V1 = not (ROOT / "cgroup.controllers").exists()
+CPU_WEIGHT = "cpu.shares" if V1 else "cpu.weight"
 MI = 1024 * 1024
 
 
@@ -197,8 +198,20 @@ async def test_cgroups_as_the_kubelet_makes_them(cluster):
         joined = proc(pid, "cgroup")
         for controller in ("cpu", "cpuacct", "memory", "cpuset") if V1 else ("",):
             assert f":{controller}:/{container}\n" in joined
+        assert proc(pid, "oom_score_adj") == "999\n"
         shim = proc(pid, "stat").rpartition(")")[2].split()[1]
         assert container not in proc(shim, "cgroup")
+
+
+async def test_what_koordlet_wrote_survives_the_next_agent(cluster):
+    async with cluster.node(stop_pods_on_exit=False):
+        await cluster.create("kept", sh("exec sleep 1000"))
+        pod = await cluster.until_phase("kept", "Running")
+        [path] = [p for p in pod_cgroups(cluster.options.cgroup_parent, pod.metadata.uid) if (p / CPU_WEIGHT).exists()]
+        (path / CPU_WEIGHT).write_text("55")
+    async with cluster.node():
+        await cluster.until_phase("kept", "Running")
+        assert (path / CPU_WEIGHT).read_text() == "55\n"
 
 
 async def test_a_quota_really_holds(cluster):

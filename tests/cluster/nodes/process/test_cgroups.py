@@ -31,6 +31,13 @@ def test_v1_fills_empty_cpusets_from_the_parent_level_by_level(v1):
     assert read(v1.root / "cpuset/p/kubepods/podx/c/cpuset.mems") == "0"
 
 
+def test_creating_again_leaves_what_others_wrote_meanwhile(v2):
+    v2.create("p/kubepods/podx", SOME)
+    (v2.root / "p/kubepods/podx/cpu.weight").write_text("77")
+    v2.create("p/kubepods/podx", SOME)
+    assert read(v2.root / "p/kubepods/podx/cpu.weight") == "77"
+
+
 def test_creating_again_overwrites_no_cpuset(v1):
     v1.create("p/kubepods")
     (v1.root / "cpuset/p/kubepods/cpuset.cpus").write_text("1")

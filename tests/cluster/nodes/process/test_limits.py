@@ -65,6 +65,20 @@ def test_burstable_shares_add_up():
     assert limits.burstable_shares([pod(container({"cpu": "500m"})), pod(container({"cpu": "250m"}))]) == 768
 
 
+@pytest.mark.parametrize(
+    ("kube_qos", "memory", "score"),
+    [
+        ("Guaranteed", "1Gi", -997),
+        ("BestEffort", "0", 1000),
+        ("Burstable", "256Mi", 750),
+        ("Burstable", "0", 999),
+        ("Burstable", "2Gi", 3),
+    ],
+)
+def test_oom_scores_as_the_kubelet_sets_them(kube_qos, memory, score):
+    assert limits.oom_score(msgspec.convert(container({"memory": memory}), Container), kube_qos, 1024 * MI) == score
+
+
 def test_a_bad_quantity_names_its_resource():
     with pytest.raises(ValueError, match="cpu: 'lots'"):
         limits.container_limits(msgspec.convert(container({"cpu": "lots"}), Container))

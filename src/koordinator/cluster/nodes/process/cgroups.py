@@ -35,11 +35,16 @@ class Cgroups:
         raise NotImplementedError
 
     def create(self, directory: str, limits: Limits = Limits()) -> None:  # noqa: B008 — immutable
-        """Make a directory and its missing parents, then write its limits. Raises Unavailable naming what failed."""
+        """Make a directory and its missing parents, and write its limits if it is new: an old one's are koordlet's by now.
+
+        Raises Unavailable naming what failed.
+        """
+        known = all((base / directory).is_dir() for base in self.bases())
         try:
             for level in _levels(directory):
                 self._make(level)
-            self.write(directory, limits)
+            if not known:
+                self.write(directory, limits)
         except OSError as err:
             raise Unavailable(f"cgroup {directory}", f"{err.strerror} ({err.filename})") from err
 
@@ -157,10 +162,19 @@ class CgroupsV2(Cgroups):
         path = self.root / directory
         available = _read(path.parent / "cgroup.controllers").split()
         enabled = _read(path.parent / "cgroup.subtree_control").split()
-        missing = [f"+{name}" for name in V2_WANTED if name in available and name not in enabled]
-        if missing:
-            _write(path.parent / "cgroup.subtree_control", " ".join(missing))
+        for name in V2_WANTED:
+            if name in available and name not in enabled:
+                self._enable(path.parent, name)
         path.mkdir(exist_ok=True)
+
+    def _enable(self, path: Path, controller: str) -> None:
+        """Hand a controller down. One that the kernel refuses is missed only when we need it."""
+        try:
+            _append(path / "cgroup.subtree_control", f"+{controller}")
+        except OSError as err:
+            if controller in REQUIRED:
+                raise
+            log.info("cgroup controller %s stays off below %s: %s", controller, path, err.strerror)
 
 
 def detect(root: Path) -> Cgroups:
@@ -248,8 +262,17 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    # A cgroup file takes one write and never grows; opening it for appending would be refused by some kernels.
-    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    _put(path, text, os.O_TRUNC)
+
+
+def _append(path: Path, text: str) -> None:
+    """For files whose writes add up; the kernel's own take no notice of the difference."""
+    _put(path, text + " ", os.O_APPEND)
+
+
+def _put(path: Path, text: str, flag: int) -> None:
+    """One write to a file that must be there already."""
+    fd = os.open(path, os.O_WRONLY | flag)
     try:
         os.write(fd, text.encode())
     finally:

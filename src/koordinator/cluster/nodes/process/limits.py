@@ -67,6 +67,16 @@ def burstable_shares(pods: Iterable[Pod]) -> int:
     return shares(sum(resources.pod_requests(pod).get(CPU, 0) for pod in pods))
 
 
+def oom_score(container: Container, kube_qos: str, capacity: int) -> int:
+    """Whom the kernel should kill first when memory is short, -1000 to 1000: best-effort before those over their request."""
+    if kube_qos == qos.GUARANTEED:
+        return -997
+    if kube_qos == qos.BEST_EFFORT or capacity <= 0:
+        return 1000
+    request = resources.amounts(container.resources.requests).get(MEMORY, 0)
+    return min(max(1000 - 1000 * request // capacity, 3), 999)
+
+
 def _declared(pod: Pod, resource: str) -> bool:
     whole = pod.spec.resources
     if whole is not None and resources.amounts(whole.limits).get(resource, 0) > 0:

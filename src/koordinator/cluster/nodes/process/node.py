@@ -24,7 +24,7 @@ from koordinator.cluster.nodes.process.endpoint import Endpoint, NoLog
 from koordinator.cluster.nodes.process.options import ProcessOptions
 from koordinator.cluster.nodes.process.plan import Outcome
 from koordinator.cluster.nodes.process.podspec import RAW_PODS, RawPod
-from koordinator.cluster.nodes.process.prepare import this_machine
+from koordinator.cluster.nodes.process.prepare import Machine
 from koordinator.cluster.nodes.process.reports import StatusWriter
 from koordinator.cluster.nodes.process.runtime import Attempt, Runtime
 from koordinator.cluster.nodes.process.status import rejected, with_status
@@ -87,7 +87,7 @@ class ProcessNode:
     async def _serve(self, http: Any, on_ready: Callable[[], None]) -> None:
         options = self.options
         self.reports = StatusWriter(self.store, self._events, self.clock)
-        here = this_machine(options.name, options.address, log_bytes=options.log_bytes, pids=options.pids_per_container)
+        here = _machine(options)
         runtime = Runtime(options.pods_dir, self.cgroups, self.clock)
         self.tools = Tools(runtime, self.cgroups, here, self, self.reports, self.clock, http)
         self._make_classes()
@@ -95,6 +95,7 @@ class ProcessNode:
         context = tls.server_context(options.pki_dir, options.name, options.address, self.clock)
         await self.endpoint.start(options.address, options.port, context)
         background = [asyncio.create_task(work) for work in (self._events.run(), self._node.run())]
+        stop_pods = False
         try:
             await self._register()
             await self._node.synced()
@@ -105,8 +106,13 @@ class ProcessNode:
             await self._clear_leftovers()
             on_ready()
             await asyncio.gather(*background)
-        finally:
+        except asyncio.CancelledError:
+            stop_pods = options.stop_pods_on_exit
+            raise
+        finally:  # a failure of ours leaves the pods running: the next start takes them over
             await self._shut_down(background)
+            if stop_pods:
+                await self._stop_everything()
 
     # The node object
 
@@ -162,7 +168,7 @@ class ProcessNode:
     # Pods
 
     async def _pods_loop(self) -> None:
-        self._pods.on(added=self._added, updated=lambda _, pod: self._changed(pod), deleted=self._deleted)
+        self._pods.on(added=self._added, updated=self._changed, deleted=self._deleted)
         await self._pods.run()
 
     def _added(self, raw: RawPod) -> None:
@@ -182,8 +188,11 @@ class ProcessNode:
         self._tasks[uid] = asyncio.create_task(self._work(worker))
         self._write_burstable_shares()
 
-    def _changed(self, raw: RawPod) -> None:
-        if (worker := self.workers.get(raw.metadata.uid)) is not None:
+    def _changed(self, old: RawPod, raw: RawPod) -> None:
+        if old.metadata.uid != raw.metadata.uid:  # deleted and made again between two lists
+            self._deleted(old)
+            self._added(raw)
+        elif (worker := self.workers.get(raw.metadata.uid)) is not None:
             worker.update(raw)
         elif raw.metadata.deletion_timestamp is not None and raw.metadata.uid in self._refused:
             self._tasks[raw.metadata.uid] = asyncio.create_task(self.reports.remove(raw))
@@ -264,8 +273,6 @@ class ProcessNode:
         await asyncio.gather(*background, *self._tasks.values(), return_exceptions=True)
         await self.reports.close()
         await self.endpoint.stop()
-        if self.options.stop_pods_on_exit:
-            await self._stop_everything()
 
     async def _stop_everything(self) -> None:
         """SIGTERM to all containers, SIGKILL after ``stop_seconds``, then give back the cgroups."""
@@ -349,3 +356,15 @@ class ProcessNode:
             os.close(fd)
             raise Unavailable(f"state directory {self.options.pods_dir}", "another process node uses it") from err
         return fd
+
+
+def _machine(options: ProcessOptions) -> Machine:
+    return Machine(
+        node_name=options.name,
+        address=options.address,
+        path=os.environ.get("PATH", os.defpath),
+        uid=os.geteuid(),
+        memory=machine.capacity(options)[MEMORY],
+        log_bytes=options.log_bytes,
+        pids=options.pids_per_container,
+    )

@@ -4,7 +4,6 @@ What cannot be run here comes back as ``Waiting`` with the reason that the pod's
 """
 
 import base64
-import os
 import pwd
 import re
 from collections.abc import Mapping
@@ -12,8 +11,9 @@ from typing import Protocol
 
 import msgspec
 
+from koordinator.api import qos
 from koordinator.api.core import EnvVar
-from koordinator.cluster.nodes.process.limits import Limits, container_limits
+from koordinator.cluster.nodes.process.limits import Limits, container_limits, oom_score
 from koordinator.cluster.nodes.process.plan import Waiting
 from koordinator.cluster.nodes.process.podspec import EnvFrom, ProcessContainer, ProcessPod, Security
 from koordinator.cluster.nodes.process.runtime import Launch
@@ -35,6 +35,7 @@ class Machine(msgspec.Struct, frozen=True):
     address: str
     path: str
     uid: int
+    memory: int = 0
     log_bytes: int = 10 * 1024 * 1024
     pids: int | None = None
 
@@ -67,6 +68,7 @@ async def prepare(pod: ProcessPod, container: ProcessContainer, machine: Machine
             gid=gid,
             groups=groups,
             limits=_limits(container, machine),
+            oom_score=oom_score(container, qos.kube(pod), machine.memory),
             log_bytes=machine.log_bytes,
         )
     except _Refused as refused:
@@ -207,9 +209,3 @@ async def _value(pod: ProcessPod, variable: EnvVar, machine: Machine, lookups: L
 
 def _text(kind: str, value: str) -> str:
     return base64.b64decode(value).decode(errors="replace") if kind == "secret" else value
-
-
-def this_machine(node_name: str, address: str, *, log_bytes: int, pids: int | None) -> Machine:
-    """The machine and user that the agent runs on and as."""
-    path = os.environ.get("PATH", os.defpath)
-    return Machine(node_name, address, path, os.geteuid(), log_bytes, pids)

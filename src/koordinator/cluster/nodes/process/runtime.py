@@ -28,6 +28,7 @@ SHIM_FOLDER = str(Path(__file__).parent)
 SHIM_CODE = "import sys; sys.path.append(sys.argv[1]); import shim; shim.guarded(sys.argv[2])"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SIGKILLED = 137
+LAUNCHED = ("argv", "env", "cwd", "uid", "gid", "groups", "oom_score", "log_bytes")
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class Launch(msgspec.Struct, frozen=True):
     gid: int | None = None
     groups: list[int] = []
     limits: Limits = Limits()
+    oom_score: int = 0
     log_bytes: int = 10 * 1024 * 1024
 
 
@@ -164,7 +166,7 @@ class Runtime:
             path.mkdir(exist_ok=True, mode=0o700)
         self.cgroups.create(cgroup, launch.limits)
         config = {
-            **{name: getattr(launch, name) for name in ("argv", "env", "cwd", "uid", "gid", "groups", "log_bytes")},
+            **{name: getattr(launch, name) for name in LAUNCHED},
             "cgroup_procs": self.cgroups.procs_files(cgroup),
             "oom_events": str(self.cgroups.oom_events(cgroup)),
             "id": identity,

@@ -23,6 +23,7 @@ CHUNK = 65_536
 LONGEST_LINE = 16_384
 DRAIN_SECONDS = 2.0
 NOT_STARTED = 128
+PROTECTED = -998  # whoever holds exit codes should be the last to go
 
 
 class Log:
@@ -84,6 +85,7 @@ def main(directory: str) -> None:
     os.umask(0o077)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    set_oom_score(PROTECTED)
     config = read("config.json")
     log = Log("log", config["log_bytes"])
     out, err, failure = os.pipe(), os.pipe(), os.pipe()
@@ -115,6 +117,7 @@ def become(config: dict[str, Any], out: int, err: int, failure: int) -> None:
         for path in config["cgroup_procs"]:
             with open(path, "w", encoding="ascii") as file:  # noqa: PTH123 — as in _rotate
                 file.write(str(os.getpid()))
+        set_oom_score(config["oom_score"])
         step = "opening its output"
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(out, 1)
@@ -149,6 +152,15 @@ def program(name: str, env: dict[str, str]) -> str:
         if os.access(path, os.X_OK) and not os.path.isdir(path):  # noqa: PTH112 — as in _rotate
             return path
     raise OSError(2, "executable file not found in $PATH")
+
+
+def set_oom_score(score: int) -> None:
+    """Only root may go below what it has; then the default must do."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123 — as in _rotate
+            file.write(str(score))
+    except OSError:
+        return
 
 
 def change_user(config: dict[str, Any]) -> None:

@@ -66,6 +66,7 @@ class ManagerOptions(msgspec.Struct, frozen=True, kw_only=True):
     rules_namespace: str = "koordinator-system"
     rules_name: str = "pod-enhanced-validator-config"
     feature_gates: str = ""
+    noderesource_plugins: tuple[str, ...] = ("*",)
 
 
 async def run(options: ManagerOptions, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -135,7 +136,9 @@ class Manager:
     def _wire_controllers(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         metrics, slos = self._follow(METRICS), self._follow(SLOS)
         self._config_map = self._follow(CONFIG_MAPS, self._options.config_namespace, self._options.config_name)
-        self._resources = NodeResources(self._store, self._clock, self.config, self._warn, self.metrics.node_resources)
+        self._resources = NodeResources(
+            self._store, self._clock, self.config, self._warn, self.metrics.node_resources, self._options.noderesource_plugins
+        )
         self._metric_objects = PerNode(
             self._store, self._clock, METRICS, metric_spec(self.config), (self._nodes.get, metrics.get)
         )

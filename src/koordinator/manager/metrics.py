@@ -28,9 +28,9 @@ class Metrics:
         )
 
     def node_resources(self, node: str, resources: dict[str, int | None]) -> None:
-        """CPU in cores, memory in bytes; no series for a resource that the node does not sell."""
+        """Batch CPU in cores, mid CPU in milli-cores (as dashboards know it), memory in bytes; nothing for what is not sold."""
         for name, number in resources.items():
-            labels = (node, name, "integer" if name == BATCH_CPU else "byte")
+            labels = (node, name, "byte" if name.endswith("memory") else "integer")
             if number is not None:
                 self._nodes.setdefault(node, set()).add(labels)
                 self._extended.labels(*labels).set(number / 1000 if name == BATCH_CPU else number)

@@ -11,7 +11,7 @@ from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.api.sloconfig.resolve import COLOCATION_CONFIG, Resolved
 from koordinator.manager import config
 from koordinator.manager.config import ConfigCache
-from koordinator.manager.overcommit import batch, inputs, prepare, zones
+from koordinator.manager.overcommit import batch, inputs, mid, prepare, zones
 from koordinator.manager.webhooks.pods import devices, profiles, validate
 
 
@@ -31,6 +31,17 @@ def batch_case(case):
             name: {"batch-cpu": one[0], "batch-memory": one[1] / 1000} for name, one in zip(found, sold, strict=True)
         }
     return result
+
+
+def mid_case(case):
+    metric = inputs.reported(msgspec.convert(case.get("nodeMetric") or {}, NodeMetric))
+    strategy = msgspec.convert(case["strategy"], ColocationStrategy)
+    if batch.stale(metric.updated, parse_time(case["now"]), strategy.degrade_time_minutes):
+        return {"reset": True, "message": mid.DEGRADED}
+    pods = [inputs.pod_share(msgspec.convert(pod, Pod)) for pod in case["pods"]]
+    row = inputs.mid_row(inputs.node_share(msgspec.convert(case["node"], Node)), pods, metric)
+    cpu, memory = mid.mid(mid.MidDemand.of([row]), mid.MidRules.of([mid.mid_rule_row(strategy)]))[0].tolist()
+    return {"mid-cpu": cpu, "mid-memory": memory}
 
 
 def zone_capacities(topology):
@@ -154,6 +165,7 @@ ADAPTERS = {
     "strategy": strategy_case,
     "nodeslo": nodeslo_case,
     "batch": batch_case,
+    "mid": mid_case,
     "prepare": prepare_case,
     "resourcediff": diff_case,
     "profile": profile_case,

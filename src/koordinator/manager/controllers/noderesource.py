@@ -6,21 +6,20 @@ a node whose report goes stale loses its batch resources on time, without any ev
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from koordinator.api.core import Node, Pod
 from koordinator.api.meta import Object
 from koordinator.api.registry import NODES
+from koordinator.api.resources import MID_CPU, MID_MEMORY
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.store import Store
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.passes import PassQueue
-from koordinator.manager.overcommit import batch, inputs, prepare
+from koordinator.manager.overcommit import batch, inputs, mid, prepare
 from koordinator.manager.overcommit.inputs import NodeShare, PodShare, Reported
 
 log = logging.getLogger(__name__)
@@ -35,19 +34,47 @@ Publish = Callable[[str, dict[str, int | None]], None]
 """Told each node's calculated resources."""
 
 
+MID = (MID_CPU, MID_MEMORY)
+
+
 class _Seen(NamedTuple):
-    """One node in a pass."""
+    """One node in a pass, and why it sells nothing, if it does not."""
 
     node: Node
     strategy: ColocationStrategy
-    row: tuple[int, ...]
     report: Reported
+    why_not: str
+
+
+class _Plan(NamedTuple):
+    """One node and what it shall sell: None takes a resource back."""
+
+    node: Node
+    strategy: ColocationStrategy
+    calculated: dict[str, int | None]
+
+
+def plugin_enabled(plugins: Sequence[str], name: str) -> bool:
+    """``--noderesource-plugins``: the first entry that names the plugin decides, ``-Name`` turns it off, else ``*``."""
+    for entry in plugins:
+        if entry in (name, f"-{name}"):
+            return entry == name
+    return "*" in plugins
 
 
 class NodeResources:
     """Feed it with what informers say (``node_*``, ``pod_*``, ``metric_*``), and let ``run`` work."""
 
-    def __init__(self, store: Store, clock: Clock, config: ConfigCache, tell: Tell, publish: Publish) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        config: ConfigCache,
+        tell: Tell,
+        publish: Publish,
+        plugins: Sequence[str] = ("*",),
+    ) -> None:
+        self._mid, self._batch = (plugin_enabled(plugins, name) for name in ("MidResource", "BatchResource"))
         self._store, self._clock, self._config = store, clock, config
         self._tell, self._publish = tell, publish
         self._queue = PassQueue(clock)
@@ -118,31 +145,20 @@ class NodeResources:
         if self._config.colocation is None:
             return ()
         now = self._clock.now()
-        selling, resetting = self._sorted_out(names, now)
-        plans = [(seen.node, seen.strategy, self._reset()) for seen in resetting]
-        for seen, (cpu, memory) in zip(selling, self._calculate(selling), strict=True):
-            plans.append((seen.node, seen.strategy, dict(zip(prepare.BATCH, (cpu, memory), strict=True))))
-            self._expire(seen)
+        seen = [one for name in names if (one := self._look(name, now))]
+        plans = [self._reset(one) for one in seen if one.why_not]
+        plans += self._calculate([one for one in seen if not one.why_not])
         slots = asyncio.Semaphore(PATCHES_AT_ONCE)
-        done = await asyncio.gather(*(self._write(slots, *plan, now) for plan in plans))
+        done = await asyncio.gather(*(self._write(slots, plan, now) for plan in plans))
         return [name for name in done if name]
 
-    def _sorted_out(self, names: Iterable[str], now: float) -> tuple[list[_Seen], list[_Seen]]:
-        """Nodes that sell, and nodes whose batch resources are to be taken back."""
-        selling: list[_Seen] = []
-        resetting: list[_Seen] = []
-        for name in names:
-            node = self._nodes.get(name)
-            strategy = self._config.colocation_of(node) if node else None
-            if node is None or strategy is None:
-                continue
-            report = self._reports.get(name, _NO_REPORT)
-            why = self._why_not(strategy, report, now)
-            row = () if why else inputs.demand_row(self._shares[name], self._pods.get(name, {}).values(), report)
-            (resetting if why else selling).append(_Seen(node, strategy, row, report))
-            if why:
-                log.debug("node %s: %s", name, why)
-        return selling, resetting
+    def _look(self, name: str, now: float) -> _Seen | None:
+        node = self._nodes.get(name)
+        strategy = self._config.colocation_of(node) if node else None
+        if node is None or strategy is None:
+            return None
+        report = self._reports.get(name, _NO_REPORT)
+        return _Seen(node, strategy, report, self._why_not(strategy, report, now))
 
     def _why_not(self, strategy: ColocationStrategy, report: Reported, now: float) -> str:
         if not self._config.colocation_enabled(strategy):
@@ -151,34 +167,51 @@ class NodeResources:
             return batch.DEGRADED
         return ""
 
-    def _calculate(self, selling: list[_Seen]) -> list[list[int]]:
+    def _reset(self, seen: _Seen) -> _Plan:
+        log.debug("node %s: %s", seen.node.name, seen.why_not)
+        names = (*(MID if self._mid else ()), *(prepare.BATCH if self._batch else ()))
+        return _Plan(seen.node, seen.strategy, dict.fromkeys(names))
+
+    def _calculate(self, selling: list[_Seen]) -> list[_Plan]:
         if not selling:
             return []
-        demand = batch.Demand.of([seen.row for seen in selling])
+        plans = [_Plan(seen.node, seen.strategy, {}) for seen in selling]
+        if self._mid:
+            _fill(plans, MID, self._mid_resources(selling))
+        if self._batch:
+            _fill(plans, prepare.BATCH, self._batch_resources(selling))
+        for seen in selling:
+            self._expire(seen)
+        return plans
+
+    def _batch_resources(self, selling: list[_Seen]) -> batch.Array:
+        demand = batch.Demand.of([inputs.demand_row(*self._known(seen)) for seen in selling])
         rules = batch.Rules.of([batch.rule_row(seen.strategy) for seen in selling])
-        sold = batch.batch(demand, rules)
         if log.isEnabledFor(logging.DEBUG):
             for row, seen in enumerate(selling):
                 log.debug("node %s: %s", seen.node.name, "; ".join(part.text for part in batch.explain(demand, rules, row)))
-        result: list[list[int]] = np.asarray(sold).tolist()
-        return result
+        return batch.batch(demand, rules)
 
-    def _reset(self) -> dict[str, int | None]:
-        return dict.fromkeys(prepare.BATCH)
+    def _mid_resources(self, selling: list[_Seen]) -> batch.Array:
+        demand = mid.MidDemand.of([inputs.mid_row(*self._known(seen)) for seen in selling])
+        return mid.mid(demand, mid.MidRules.of([mid.mid_rule_row(seen.strategy) for seen in selling]))
+
+    def _known(self, seen: _Seen) -> tuple[NodeShare, Collection[PodShare], Reported]:
+        name = seen.node.name
+        return self._shares[name], self._pods.get(name, {}).values(), seen.report
 
     def _expire(self, seen: _Seen) -> None:
         """Look at the node again when its report has become stale."""
         minutes = seen.strategy.degrade_time_minutes or 15
         self._queue.later(seen.node.name, (seen.report.updated or 0.0) + minutes * 60 + 0.001)
 
-    async def _write(
-        self, slots: asyncio.Semaphore, node: Node, strategy: ColocationStrategy, calculated: dict[str, int | None], now: float
-    ) -> str:
+    async def _write(self, slots: asyncio.Semaphore, plan: _Plan, now: float) -> str:
         """Bring one node up to date. Returns its name when that failed."""
+        node, strategy, calculated = plan
         name = node.name
         if node.status.capacity is None or node.status.allocatable is None:
             return ""
-        prepared = prepare.prepare_batch(calculated, node.metadata.annotations)
+        prepared = self._prepared(node, calculated)
         self._complain(node, "InvalidNodeAnnotation", prepared.problem)
         self._publish(name, prepared.resources)
         if not self._due(name, strategy, now) and not prepare.needs_sync(
@@ -197,6 +230,14 @@ class NodeResources:
         self._synced[name] = now
         return ""
 
+    def _prepared(self, node: Node, calculated: dict[str, int | None]) -> prepare.Prepared:
+        others = {name: number for name, number in calculated.items() if name not in prepare.BATCH}
+        if not self._batch:
+            return prepare.Prepared(others, {})
+        prepared = prepare.prepare_batch(calculated, node.metadata.annotations)
+        prepared.resources.update(others)
+        return prepared
+
     def _due(self, name: str, strategy: ColocationStrategy, now: float) -> bool:
         """Whether so long has passed since the last write that small differences are written too."""
         last = self._synced.get(name)
@@ -210,3 +251,8 @@ class NodeResources:
         elif self._told.get(key) != problem:
             self._told[key] = problem
             self._tell(obj, reason, problem)
+
+
+def _fill(plans: list[_Plan], names: tuple[str, str], amounts: batch.Array) -> None:
+    for plan, row in zip(plans, amounts.tolist(), strict=True):
+        plan.calculated.update(zip(names, row, strict=True))

@@ -209,12 +209,24 @@ def demand_row(node: NodeShare, pods: Iterable[PodShare], metric: Reported) -> t
     for key, use in metric.pods.items():
         if key not in active and use.band not in NOT_HIGH:
             total.dangling(use.usage)
-    system = list(metric.system)
-    for app in metric.hosts:
-        if app.band in _HOSTS_COUNTED:
-            system[0] += app.usage[0]
-            system[1] += app.usage[1]
+    system = _with_hosts(metric, _HOSTS_COUNTED)
     return tuple(min(number, LIMIT) for number in (*node.capacity, *node.reserved, *system, *total.row()))
+
+
+def mid_row(node: NodeShare, pods: Iterable[PodShare], metric: Reported) -> tuple[int, ...]:
+    """One row of ``mid.MidDemand``: ten numbers."""
+    prod = [pod.request for pod in pods if pod.active and pod.band not in NOT_PROD]
+    system = _with_hosts(metric, frozenset({Band.PROD}))
+    kept = (max(system[0], node.reserved[0]), max(system[1], node.reserved[1]))
+    requested = (sum(cpu for cpu, _ in prod), sum(memory for _, memory in prod))
+    used = metric.used if metric.used is not None else (-1, -1)
+    return tuple(min(number, LIMIT) for number in (*node.capacity, *metric.prod_reclaimable, *used, *kept, *requested))
+
+
+def _with_hosts(metric: Reported, bands: frozenset[Band]) -> Pair:
+    """System usage and that of applications of these bands that run outside Kubernetes."""
+    hosts = [app.usage for app in metric.hosts if app.band in bands]
+    return metric.system[0] + sum(cpu for cpu, _ in hosts), metric.system[1] + sum(memory for _, memory in hosts)
 
 
 class _Sums:

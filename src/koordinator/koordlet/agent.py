@@ -154,6 +154,7 @@ class Agent:
         return View(
             node=parts.cluster.node,
             thresholds=thresholds(parts.cluster.slo),
+            qos_strategy=parts.cluster.slo.spec.resource_qos_strategy if parts.cluster.slo else None,
             pods=parts.pods.views,
             node_cpu=parts.store.latest(NODE_CPU, "", int(fresh * 1000)),
             pod_cpu=self._pods.recent_cpu(fresh),

@@ -9,8 +9,9 @@ from koordinator.koordlet.agent import Agent, Parts, Strategy
 from koordinator.koordlet.enforce.audit import AuditLog
 from koordinator.koordlet.enforce.batch import BatchResource
 from koordinator.koordlet.enforce.executor import Executor
+from koordinator.koordlet.enforce.identity import FILE, GroupIdentity
 from koordinator.koordlet.enforce.suppress import CPUSuppress
-from koordinator.koordlet.host import cgroup, machine
+from koordinator.koordlet.host import cgroup, machine, paths, registry
 from koordinator.koordlet.host.cgroup import Cgroups
 from koordinator.koordlet.host.files import HotFiles
 from koordinator.koordlet.host.paths import Driver, Layout
@@ -59,7 +60,7 @@ def build(options: KoordletOptions, store: Store, clock: Clock, recorder: Record
         PodList(kubelet, host.layout, clock, notices),
         MetricStore(),
         Executor(host.cgroups, clock, notices, audit, options.resource_force_update),
-        _strategies(options, notices),
+        _strategies(options, host, notices),
         clock,
     )
     reporter = Reporter(store, options.node_name, clock, notices)
@@ -74,11 +75,19 @@ def _host(options: KoordletOptions, clock: Clock, notices: Notices) -> Host:
     return Host(Cgroups(roots.cgroup, version, HotFiles(), layout.root), roots, layout, clock, notices)
 
 
-def _strategies(options: KoordletOptions, notices: Notices) -> list[Strategy]:
+def _strategies(options: KoordletOptions, host: Host, notices: Notices) -> list[Strategy]:
     """In no particular order: the executor orders their writes."""
     strategies: list[Strategy] = []
     if options.enabled("BECPUSuppress"):
         strategies.append(CPUSuppress())
     if options.enabled("BatchResource"):
         strategies.append(BatchResource(notices))
+    if options.enabled("GroupIdentity"):
+        strategies.append(_identity(host, notices))
     return strategies
+
+
+def _identity(host: Host, notices: Notices) -> GroupIdentity:
+    file, layout = registry.find(FILE, host.cgroups.version), host.layout
+    kube_dirs = {qos: layout.qos_dir(qos) for qos in (paths.GUARANTEED, paths.BURSTABLE, paths.BEST_EFFORT)}
+    return GroupIdentity(notices, lambda: host.cgroups.supports(file, layout.root), kube_dirs)

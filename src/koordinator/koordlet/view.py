@@ -6,7 +6,7 @@ import msgspec
 
 from koordinator.api import qos
 from koordinator.api.core import Node, Pod
-from koordinator.api.strategies import HostApplication
+from koordinator.api.strategies import HostApplication, ResourceQOSStrategy
 from koordinator.koordlet.host.machine import Processor
 from koordinator.koordlet.observe.strategy import Thresholds
 
@@ -49,6 +49,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     node: Node | None = None
     thresholds: Thresholds | None = None
+    qos_strategy: ResourceQOSStrategy | None = None
     pods: Sequence[PodView] = ()
     node_cpu: float | None = None
     pod_cpu: Mapping[str, float] = {}

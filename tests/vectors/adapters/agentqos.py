@@ -8,9 +8,9 @@ import msgspec
 
 from koordinator.api import cpuset, qos
 from koordinator.api.core import Node, Pod
-from koordinator.api.strategies import HostApplication
+from koordinator.api.strategies import HostApplication, ResourceQOSStrategy
 from koordinator.clock import ManualClock
-from koordinator.koordlet.enforce import batch, cpuset_policy, suppress
+from koordinator.koordlet.enforce import batch, cpuset_policy, identity, suppress
 from koordinator.koordlet.enforce.audit import AuditLog
 from koordinator.koordlet.enforce.decision import Write
 from koordinator.koordlet.enforce.executor import Executor
@@ -35,10 +35,7 @@ def budget(case):
     given = case["node"]
     status = {"capacity": {"cpu": given["capacityCPU"]}, "allocatable": {"cpu": given["allocatableCPU"]}}
     node = msgspec.convert({"metadata": {"annotations": given.get("annotations")}, "status": status}, Node)
-    pods = [
-        PodView(pod := pod_of(one), one["uid"], "", qos.raw(pod), one["kubeQoS"])
-        for one in case["pods"]
-    ]
+    pods = [PodView(pod := pod_of(one), one["uid"], "", qos.raw(pod), one["kubeQoS"]) for one in case["pods"]]
     view = View(
         node=node,
         thresholds=Thresholds(True, case["thresholdPercent"], case.get("minPercent")),
@@ -161,7 +158,15 @@ def batch_container(case):
     return values(batch.container_values(amounts(case["container"]), rule(case)))
 
 
-HOOKS = {"batchPod": batch_pod, "batchContainer": batch_container}
+def bvt(case):
+    found = identity.rule(msgspec.convert(case["strategy"], ResourceQOSStrategy))
+    if case["target"] == "kubeDir":
+        return {"bvt": identity.of_kube(case["kubeQoS"], found)}
+    pod = pod_of(case)
+    return {"bvt": identity.of_pod(PodView(pod, "u", "", qos.raw(pod), case["kubeQoS"]), found)}
+
+
+HOOKS = {"bvt": bvt, "batchPod": batch_pod, "batchContainer": batch_container}
 
 
 def by_op(table):

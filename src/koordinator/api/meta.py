@@ -11,8 +11,12 @@ import msgspec
 T = TypeVar("T")
 
 
-class Struct(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
-    """Base of wire types: camelCase on the wire, absent fields take their default, defaults are not written."""
+class Struct(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True, gc=False):
+    """Base of wire types: camelCase on the wire, absent fields take their default, defaults are not written.
+
+    Unknown to the garbage collector: what comes off the wire is a tree, and scanning 20,000 pods for cycles over and over took
+    most of the time of listing them.
+    """
 
 
 # What plain types cannot say, for readers of JSON texts (``api.wirejson``) and for CRD schemas. Decoding objects ignores it.

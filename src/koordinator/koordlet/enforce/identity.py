@@ -1,6 +1,6 @@
 """GroupIdentity: on kernels with group identity (``cpu.bvt_warp_ns``), services preempt best-effort work.
 
-Values come from the NodeSLO's QoS classes; an LS pod may name its own. The Guaranteed directory is the root of all pods: always 0.
+Values come from the NodeSLO's QoS classes; an LS pod may name its own. The Guaranteed directory, root of all pods, is 0.
 """
 
 from collections.abc import Callable

@@ -1,11 +1,11 @@
 """The view against a watch that delays, and the controllers' safety on top of it: never too many pods, whatever is late."""
 
 import msgspec
-from cluster.controllers.laggard import Cluster, Laggard
-from cluster.controllers.workloads import deployment, pod, replica_set
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cluster.controllers.laggard import Cluster, Laggard
+from cluster.controllers.workloads import deployment, pod, replica_set
 from koordinator.api.registry import PODS
 from koordinator.clock import ManualClock
 from koordinator.cluster.controllers.view import View
@@ -13,7 +13,9 @@ from koordinator.kube.errors import NotFound
 
 
 def versioned(obj, version, **metadata):
-    return msgspec.structs.replace(obj, metadata=msgspec.structs.replace(obj.metadata, resource_version=str(version), **metadata))
+    return msgspec.structs.replace(
+        obj, metadata=msgspec.structs.replace(obj.metadata, resource_version=str(version), **metadata)
+    )
 
 
 def make():

@@ -44,6 +44,8 @@ class HollowOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     job_seconds: float = 10.0
     stop_seconds: float = 0.5
+    beat_seconds: float = BEAT_SECONDS
+    lease_seconds: float = LEASE_SECONDS
     beats_per_second: float = 100.0
     concurrency: int = 64
     report_metrics: bool = True
@@ -58,8 +60,8 @@ class HollowNodes:
             raise ConfigInvalid("hollow nodes", options.count, "must be at least 1", "no node was made")
         self.options, self._store, self._clock = options, store, clock
         self.fleet = Fleet(options.prefix, options.count, hollow_shape.parse(options.shape), options.seed)
-        self.beat_seconds = max(BEAT_SECONDS, len(self.fleet) / options.beats_per_second)
-        self.lease_seconds = int(max(LEASE_SECONDS, 4 * self.beat_seconds))
+        self.beat_seconds = max(options.beat_seconds, len(self.fleet) / options.beats_per_second)
+        self.lease_seconds = int(max(options.lease_seconds, 4 * self.beat_seconds))
         self._nodes = Informer(store, NODES, clock=clock, label_selector=f"{LABEL}=true")
         self._targets = Informer(store, REPORT_TARGETS, clock=clock)
         self._due: WorkQueue[tuple[str, str]] = WorkQueue("hollow nodes", clock, RETRY)

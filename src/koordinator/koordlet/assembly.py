@@ -19,7 +19,7 @@ from koordinator.koordlet.notices import Notices, Recorder
 from koordinator.koordlet.observe.cluster import ClusterView
 from koordinator.koordlet.observe.collect import Host
 from koordinator.koordlet.observe.kubelet import Endpoint, Kubelet, PodList
-from koordinator.koordlet.observe.report import Reporter
+from koordinator.koordlet.observe.report import Floor, Reporter
 from koordinator.koordlet.observe.series import MetricStore
 from koordinator.koordlet.options import KoordletOptions
 from koordinator.kube.store import Store
@@ -56,7 +56,7 @@ def build(options: KoordletOptions, store: Store, clock: Clock, recorder: Record
     kubelet = Kubelet(endpoint, clock)
     parts = Parts(
         host,
-        ClusterView(store, options.node_name, clock),
+        ClusterView(store, options.node_name, clock, Floor(options.aggregate_floor, options.report_floor)),
         PodList(kubelet, host.layout, clock, notices),
         MetricStore(),
         Executor(host.cgroups, clock, notices, audit, options.resource_force_update),

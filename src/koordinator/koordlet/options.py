@@ -27,7 +27,10 @@ _GROUPS = ("AllAlpha", "AllBeta")
 
 
 class KoordletOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about one koordlet. Times in seconds. ``port`` 0: no HTTP."""
+    """Everything about one koordlet. Times in seconds. ``port`` 0: no HTTP.
+
+    ``report_floor`` and ``aggregate_floor``: shorter intervals than these in a NodeMetric's spec are lifted to them.
+    """
 
     node_name: str
     kubeconfig: str = ""
@@ -50,6 +53,8 @@ class KoordletOptions(msgspec.Struct, frozen=True, kw_only=True):
     cpu_info_interval: float = 60.0
     resource_force_update: float = 60.0
     report_interval: float | None = None
+    report_floor: float = 30.0
+    aggregate_floor: float = 60.0
     audit_log_dir: str = ""
     audit_max_disk_space_mb: int = 16
     audit_verbose: int = 3

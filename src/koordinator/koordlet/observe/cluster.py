@@ -6,7 +6,7 @@ from koordinator.api.core import Node
 from koordinator.api.registry import NODE_METRICS, NODE_SLOS, NODES
 from koordinator.api.slo import NodeSLO
 from koordinator.clock import Clock
-from koordinator.koordlet.observe.report import Policy, policy
+from koordinator.koordlet.observe.report import Floor, Policy, policy
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
 
@@ -14,7 +14,8 @@ from koordinator.kube.store import Store
 class ClusterView:
     """Three one-object informers. A deleted NodeSLO stays in force: a mistaken deletion must not move values on the node."""
 
-    def __init__(self, store: Store, node_name: str, clock: Clock) -> None:
+    def __init__(self, store: Store, node_name: str, clock: Clock, floor: Floor) -> None:
+        self._floor = floor
         self._name, only = node_name, f"metadata.name={node_name}"
         self._nodes = Informer(store, NODES, clock=clock, field_selector=only)
         self._slos = Informer(store, NODE_SLOS, clock=clock, field_selector=only)
@@ -36,7 +37,7 @@ class ClusterView:
     @property
     def report_policy(self) -> Policy:
         metric = self._metrics.get(self._name)
-        return policy(metric.spec if metric else None)
+        return policy(metric.spec if metric else None, self._floor)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:

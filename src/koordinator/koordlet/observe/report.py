@@ -28,7 +28,6 @@ _WITH_CACHE = "usageWithPageCache"
 _DEFAULT_DURATIONS = (300.0, 600.0, 1800.0)
 _POLL_SECONDS = 0.2
 """How often to look whether there is something to say, after the start."""
-_MIN_REPORT, _MIN_AGGREGATE = 30.0, 60.0
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -40,15 +39,25 @@ class Policy(msgspec.Struct, frozen=True):
     memory: str = "usageWithoutPageCache"
 
 
-def policy(spec: NodeMetricSpec | None) -> Policy:
+class Floor(msgspec.Struct, frozen=True):
+    """Shorter than this is not asked of a real API server, whatever the spec says. Seconds."""
+
+    aggregate: float = 60.0
+    interval: float = 30.0
+
+
+_FLOOR = Floor()
+
+
+def policy(spec: NodeMetricSpec | None, floor: Floor = _FLOOR) -> Policy:
     """The spec over the defaults; intervals below the floor are lifted to it, unreadable durations are left out."""
     wanted = spec.metric_collect_policy if spec else None
     if wanted is None:
         return Policy()
     listed = wanted.node_aggregate_policy.durations if wanted.node_aggregate_policy else None
     return Policy(
-        max(wanted.aggregate_duration_seconds or Policy().aggregate, _MIN_AGGREGATE),
-        max(wanted.report_interval_seconds or Policy().interval, _MIN_REPORT),
+        max(wanted.aggregate_duration_seconds or Policy().aggregate, floor.aggregate),
+        max(wanted.report_interval_seconds or Policy().interval, floor.interval),
         _DEFAULT_DURATIONS if listed is None else tuple(seconds for text in listed if (seconds := _seconds(text)) > 0),
         wanted.node_memory_collect_policy or Policy().memory,
     )

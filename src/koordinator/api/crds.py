@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 
 from koordinator.api import registry
+from koordinator.api.meta import Object
+from koordinator.api.numa import NodeResourceTopologyV2
 from koordinator.api.registry import Resource
 from koordinator.api.schemas import object_schema
 
@@ -29,12 +31,67 @@ class Definition(msgspec.Struct, frozen=True):
     status: bool = True
     columns: tuple[tuple[str, ...], ...] = ()
     annotations: dict[str, str] = {}
+    stored: tuple[str, type[Object]] | None = None
+    """Version and type that are stored where they are not the resource's own."""
 
+
+APPROVED = "api-approved.kubernetes.io"
+_SCHEDULER_PLUGINS = {APPROVED: "https://github.com/kubernetes-sigs/scheduler-plugins/pull/52"}
+_TOPOLOGY = {APPROVED: "https://github.com/kubernetes/enhancements/pull/1870"}
 
 DEFINITIONS: tuple[Definition, ...] = (
+    Definition(
+        registry.RESERVATIONS,
+        columns=(
+            ("Phase", ".status.phase"),
+            AGE,
+            ("Node", ".status.nodeName"),
+            ("TTL", ".spec.ttl"),
+            ("Expires", ".spec.expires"),
+        ),
+    ),
+    Definition(
+        registry.POD_MIGRATION_JOBS,
+        ("pmj",),
+        columns=(
+            ("Phase", ".status.phase"),
+            ("Status", ".status.status"),
+            AGE,
+            ("Node", ".status.nodeName"),
+            ("Reservation", ".spec.reservationOptions.reservationRef.name"),
+            ("PodNamespace", ".spec.podRef.namespace"),
+            ("Pod", ".spec.podRef.name"),
+            ("NewPod", ".status.podRef.name"),
+            ("TTL", ".spec.ttl"),
+        ),
+    ),
+    Definition(registry.DEVICES, status=False),
+    Definition(registry.SCHEDULE_EXPLANATIONS, ("sched-exp",)),
+    Definition(registry.CLUSTER_NETWORK_TOPOLOGIES),
     Definition(registry.NODE_METRICS),
     Definition(registry.NODE_SLOS),
     Definition(registry.CLUSTER_COLOCATION_PROFILES),
+    Definition(registry.ELASTIC_QUOTA_PROFILES, ("eqp",), status=False),
+    Definition(
+        registry.RECOMMENDATIONS,
+        ("recom",),
+        columns=(
+            AGE,
+            ("Type", ".spec.target.type"),
+            ("Kind", ".spec.target.workload.kind"),
+            ("Name", ".spec.target.workload.name"),
+            ("LastUpdateTime", ".status.updateTime", "date"),
+        ),
+    ),
+    Definition(registry.ELASTIC_QUOTAS, status=False, annotations=_SCHEDULER_PLUGINS),
+    Definition(registry.POD_GROUPS, status=False, annotations=_SCHEDULER_PLUGINS),
+    Definition(
+        registry.NODE_RESOURCE_TOPOLOGIES,
+        ("node-res-topo",),
+        status=False,
+        annotations=_TOPOLOGY,
+        stored=("v1alpha2", NodeResourceTopologyV2),
+    ),
 )
 
 
@@ -57,7 +114,7 @@ def manifest(definition: Definition) -> Manifest:
             "group": resource.group,
             "names": _names(definition),
             "scope": "Namespaced" if resource.namespaced else "Cluster",
-            "versions": [_version(definition)],
+            "versions": _versions(definition),
         },
     }
 
@@ -75,12 +132,19 @@ def _names(definition: Definition) -> Manifest:
     return names
 
 
-def _version(definition: Definition) -> Manifest:
+def _versions(definition: Definition) -> list[Manifest]:
+    own = _version(definition, definition.resource.version, definition.resource.type)
+    if definition.stored is None:
+        return [own]
+    return [{**own, "storage": False}, _version(definition, *definition.stored)]
+
+
+def _version(definition: Definition, name: str, type_: type[Object]) -> Manifest:
     version: Manifest = {
-        "name": definition.resource.version,
+        "name": name,
         "served": True,
         "storage": True,
-        "schema": {"openAPIV3Schema": _schema(definition)},
+        "schema": {"openAPIV3Schema": _schema(type_, status=definition.status)},
     }
     if definition.columns:
         version["additionalPrinterColumns"] = [_column(column) for column in definition.columns]
@@ -89,9 +153,9 @@ def _version(definition: Definition) -> Manifest:
     return version
 
 
-def _schema(definition: Definition) -> Manifest:
-    schema = object_schema(definition.resource.type)
-    if definition.status:
+def _schema(type_: type[Object], *, status: bool) -> Manifest:
+    schema = object_schema(type_)
+    if status:
         schema["properties"].setdefault("status", {"type": "object"})
     return schema
 
@@ -105,9 +169,15 @@ def render() -> dict[str, str]:
     """File name → YAML text of every CRD."""
     import yaml
 
+    class Dumper(yaml.SafeDumper):
+        """Writes shared parts out, because readers dislike anchors."""
+
+        def ignore_aliases(self, _: object) -> bool:
+            return True
+
     return {
         f"{one['spec']['group']}_{one['spec']['names']['plural']}.yaml": HEADER
-        + yaml.safe_dump(one, sort_keys=False, width=128)
+        + yaml.dump(one, Dumper=Dumper, sort_keys=False, width=128)
         for one in manifests()
     }
 

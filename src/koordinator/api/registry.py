@@ -4,7 +4,20 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from koordinator.api import config, core, slo
+from koordinator.api import (
+    analysis,
+    config,
+    core,
+    device,
+    explanation,
+    gang,
+    migration,
+    networktopology,
+    numa,
+    quota,
+    reservation,
+    slo,
+)
 from koordinator.api.meta import Object
 
 T_co = TypeVar("T_co", bound=Object, covariant=True)
@@ -76,5 +89,37 @@ CLUSTER_COLOCATION_PROFILES = Resource(
     "clustercolocationprofiles",
     "ClusterColocationProfile",
     config.ClusterColocationProfile,
+    namespaced=False,
+)
+RESERVATIONS = Resource(
+    "scheduling.koordinator.sh", "v1alpha1", "reservations", "Reservation", reservation.Reservation, namespaced=False
+)
+POD_MIGRATION_JOBS = Resource(
+    "scheduling.koordinator.sh", "v1alpha1", "podmigrationjobs", "PodMigrationJob", migration.PodMigrationJob, namespaced=False
+)
+DEVICES = Resource("scheduling.koordinator.sh", "v1alpha1", "devices", "Device", device.Device, namespaced=False)
+SCHEDULE_EXPLANATIONS = Resource(
+    "scheduling.koordinator.sh", "v1alpha1", "scheduleexplanations", "ScheduleExplanation", explanation.ScheduleExplanation
+)
+CLUSTER_NETWORK_TOPOLOGIES = Resource(
+    "scheduling.koordinator.sh",
+    "v1alpha1",
+    "clusternetworktopologies",
+    "ClusterNetworkTopology",
+    networktopology.ClusterNetworkTopology,
+    namespaced=False,
+)
+ELASTIC_QUOTA_PROFILES = Resource(
+    "quota.koordinator.sh", "v1alpha1", "elasticquotaprofiles", "ElasticQuotaProfile", quota.ElasticQuotaProfile
+)
+RECOMMENDATIONS = Resource("analysis.koordinator.sh", "v1alpha1", "recommendations", "Recommendation", analysis.Recommendation)
+ELASTIC_QUOTAS = Resource("scheduling.sigs.k8s.io", "v1alpha1", "elasticquotas", "ElasticQuota", quota.ElasticQuota)
+POD_GROUPS = Resource("scheduling.sigs.k8s.io", "v1alpha1", "podgroups", "PodGroup", gang.PodGroup)
+NODE_RESOURCE_TOPOLOGIES = Resource(
+    "topology.node.k8s.io",
+    "v1alpha1",
+    "noderesourcetopologies",
+    "NodeResourceTopology",
+    numa.NodeResourceTopology,
     namespaced=False,
 )

@@ -2,7 +2,24 @@
 
 import msgspec
 
-from koordinator.api import amplification, cpuset, eviction, priority, qos, quantity, resources, validation
+from koordinator.api import (
+    amplification,
+    cpuset,
+    deviceshare,
+    eviction,
+    gang,
+    nodes,
+    numa,
+    podqos,
+    priority,
+    qos,
+    quantity,
+    quota,
+    reservation,
+    resources,
+    scheduling,
+    validation,
+)
 from koordinator.api.annotations import Malformed
 from koordinator.api.core import Node, Pod
 from koordinator.api.priority import Band
@@ -186,4 +203,110 @@ def sloconfig_case(case):
     return SLOCONFIG_OPERATIONS[case["op"]](case)
 
 
-ADAPTERS = {"quantity": quantity_case, "cpuset": cpuset_case, "qos-priority": qos_case, "sloconfig": sloconfig_case}
+def found(value, fallback=None):
+    """A read annotation as vectors show it: its JSON, null when absent, or an error."""
+    if isinstance(value, Malformed):
+        return {"error": True, "fallback": fallback}
+    return {"error": False, "value": None if value is None else plain(value)}
+
+
+def reader(accessor, *, empty=False, source="annotations"):
+    read = accessor.read_or_empty if empty else accessor.read
+    return lambda case, argument: found(read(case.get(source)))
+
+
+def system_qos(case, argument):
+    value = numa.SYSTEM_QOS_RESOURCE.read_or_empty(case["annotations"])
+    exclusive = None if isinstance(value, Malformed) else value.exclusive
+    return found(value) | {"exclusive": exclusive}
+
+
+def reserved_cpus(case, argument):
+    cpus, count = numa.reserved_cpus(case["annotations"])
+    return {"error": False, "value": {"reservedCPUs": cpus, "numReservedCPUs": count}}
+
+
+def network_qos(case, argument):
+    limits = podqos.network_bytes(case["annotations"], both=argument == "terway")
+    if isinstance(limits, Malformed):
+        return {"error": True}
+    return {"error": False, "value": dict(zip(("ingressBytes", "egressBytes"), limits, strict=True))}
+
+
+def exact_match(case, argument):
+    given = case["object"]
+    requests, allocatable = resources.amounts(given["podRequests"]), resources.amounts(given["reservationAllocatable"])
+    return {"error": False, "value": reservation.matches_exactly(requests, allocatable, given.get("resourceNames"))}
+
+
+def shared_weight(case, argument):
+    with_annotations = {**case["object"], "metadata": {"annotations": case["annotations"]}}
+    return found(quota.shared_weight(msgspec.convert(with_annotations, quota.ElasticQuota)))
+
+
+ANNOTATION_PARSERS = {
+    "reservedCPUs": reserved_cpus,
+    "nodeReservation": reader(numa.NODE_RESERVATION),
+    "systemQOSResource": system_qos,
+    "resctrl": reader(podqos.RESCTRL, empty=True),
+    "extendedResourceSpec": reader(podqos.EXTENDED_RESOURCE_SPEC, empty=True),
+    "resourceSpec": reader(numa.RESOURCE_SPEC, empty=True),
+    "resourceStatus": reader(numa.RESOURCE_STATUS, empty=True),
+    "numaTopologySpec": reader(numa.NUMA_TOPOLOGY_SPEC, empty=True),
+    "cpuTopology": reader(numa.CPU_TOPOLOGY, empty=True),
+    "podCPUAllocs": reader(numa.POD_CPU_ALLOCS, empty=True),
+    "cpuSharedPools": reader(numa.CPU_SHARED_POOLS, empty=True),
+    "kubeletCPUManagerPolicy": reader(numa.KUBELET_CPU_MANAGER_POLICY, empty=True),
+    "cpuBasicInfo": reader(numa.CPU_BASIC_INFO),
+    "reservationAffinity": reader(reservation.AFFINITY),
+    "reservationAllocated": reader(reservation.ALLOCATED),
+    "reservationOwners": reader(reservation.OWNERS),
+    "reservationRestrictedOptions": reader(reservation.RESTRICTED_OPTIONS, empty=True),
+    "schedulingHint": lambda case, argument: found(scheduling.scheduling_hint(case["annotations"])),
+    "softEviction": reader(scheduling.SOFT_EVICTION, empty=True),
+    "usageThresholds": reader(scheduling.USAGE_THRESHOLDS, empty=True),
+    "gpuPartitionSpec": reader(deviceshare.GPU_PARTITION_SPEC),
+    "gpuPartitionTable": reader(deviceshare.GPU_PARTITIONS),
+    "gpuPartitionPolicy": reader(deviceshare.GPU_PARTITION_POLICY, source="labels"),
+    "deviceAllocations": reader(deviceshare.DEVICE_ALLOCATED),
+    "deviceAllocateHint": reader(deviceshare.DEVICE_ALLOCATE_HINT),
+    "deviceJointAllocate": reader(deviceshare.DEVICE_JOINT_ALLOCATE),
+    "networkTopologyIndex": lambda case, argument: found(gang.topology_index(case["annotations"]), gang.NO_INDEX),
+    "networkTopologySpec": reader(gang.NETWORK_TOPOLOGY_SPEC),
+    "cpuNormalizationRatio": lambda case, argument: found(nodes.normalization_ratio(case["annotations"]), nodes.NO_RATIO),
+    "cpuNormalizationEnabled": reader(nodes.CPU_NORMALIZATION_ENABLED, source="labels"),
+    "amplificationRatios": reader(nodes.AMPLIFICATION_RATIOS),
+    "rawAllocatable": reader(nodes.RAW_ALLOCATABLE),
+    "writeAmplificationRatios": lambda case, argument: found(nodes.write_amplification_ratios(case["object"])),
+    "writeCPUNormalizationRatio": lambda case, argument: found(nodes.write_normalization_ratio(case["object"])),
+    "originExtendedAllocatable": reader(nodes.ORIGIN_EXTENDED_ALLOCATABLE),
+    "thirdPartyAllocations": reader(nodes.THIRD_PARTY_ALLOCATIONS),
+    "oomScoreAdj": lambda case, argument: found(podqos.oom_score_adj(case["annotations"], argument)),
+    "networkQOS": network_qos,
+    "evictionPolicyAllowed": lambda case, argument: found(eviction.may_evict(case["annotations"], argument)),
+    "podCPUQOS": reader(podqos.CPU_QOS),
+    "podCPUBurst": reader(podqos.CPU_BURST),
+    "podMemoryQOS": reader(podqos.MEMORY_QOS),
+    "podBlkIOQOS": reader(podqos.BLKIO_QOS),
+    "gangName": lambda case, argument: found(gang.gang_name(read_pod(case["object"]))),
+    "gangMinAvailable": lambda case, argument: found(gang.min_available(read_pod(case["object"]))),
+    "gangMatchPolicy": lambda case, argument: found(gang.match_policy(case.get("annotations"), case.get("labels"), "")),
+    "gangWaitTime": reader(gang.WAITING_TIME),
+    "nodeCPUBindPolicy": lambda case, argument: found(numa.node_bind_policy(case.get("labels"), case.get("annotations"))),
+    "exactMatchReservation": exact_match,
+    "sharedWeight": shared_weight,
+}
+
+
+def annotation_case(case):
+    name, _, argument = case["parser"].rstrip(")").partition("(")
+    return ANNOTATION_PARSERS[name](case, argument)
+
+
+ADAPTERS = {
+    "annotations": annotation_case,
+    "quantity": quantity_case,
+    "cpuset": cpuset_case,
+    "qos-priority": qos_case,
+    "sloconfig": sloconfig_case,
+}

@@ -26,7 +26,9 @@ CPU_BURST_CONFIG = "cpu-burst-config"
 SYSTEM_CONFIG = "system-config"
 HOST_APPLICATION_CONFIG = "host-application-config"
 
-NETWORK_BANDWIDTH = Text(keys.NETWORK_BANDWIDTH, lambda text: str(quantity.parse(text)))
+NETWORK_BANDWIDTH = Text(
+    keys.NETWORK_BANDWIDTH, lambda text: str(quantity.parse(text)), "Node annotation", "The node's bandwidth in bit/s."
+)
 
 
 class NodeThreshold(ResourceThresholdStrategy):

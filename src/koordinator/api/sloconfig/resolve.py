@@ -4,13 +4,14 @@ A text that cannot be read is a ``Malformed``, a strategy that breaks a rule an 
 keeps what it had. Within a key the first entry whose selector matches the node wins; entries are never combined.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from koordinator.api import keys, numbers, selectors, wirejson
-from koordinator.api.annotations import Annotation, Malformed
+from koordinator.api.annotations import Annotation, Malformed, Text
 from koordinator.api.meta import LabelSelector
 from koordinator.api.sloconfig import colocation, validation
 from koordinator.api.sloconfig.colocation import ColocationConfig, ColocationStrategy
@@ -21,13 +22,37 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 COLOCATION_CONFIG = "colocation-config"
 
-NODE_STRATEGY = Annotation[ColocationStrategy](keys.COLOCATION_STRATEGY, ColocationStrategy)
+NODE_STRATEGY: Annotation[ColocationStrategy] = Annotation(
+    keys.COLOCATION_STRATEGY,
+    ColocationStrategy,
+    "Node annotation",
+    "Co-location strategy of this node, laid over the ConfigMap's.",
+)
 
+
+def _percent(text: str) -> int:
+    """A share as a percent, cut off: 0.29 × 100 is 28."""
+    share = numbers.decimal_float(text)
+    if not math.isfinite(share) or share < 0:
+        raise ValueError(f"{text!r} is not a share of 0 or more")
+    return int(share * 100)
+
+
+CPU_RECLAIM_RATIO = Text(keys.CPU_RECLAIM_RATIO, _percent, "Node label", "Share of CPU that may be sold to batch pods, as 0.6.")
+MEMORY_RECLAIM_RATIO = Text(
+    keys.MEMORY_RECLAIM_RATIO, _percent, "Node label", "Share of memory that may be sold to batch pods."
+)
+MID_STATIC_CPU_RESERVED_RATIO = Text(
+    keys.MID_STATIC_CPU_RESERVED_RATIO, _percent, "Node label", "Share of CPU that is always offered to mid pods."
+)
+MID_STATIC_MEMORY_RESERVED_RATIO = Text(
+    keys.MID_STATIC_MEMORY_RESERVED_RATIO, _percent, "Node label", "Share of memory that is always offered to mid pods."
+)
 _RATIO_LABELS = {
-    keys.CPU_RECLAIM_RATIO: "cpu_reclaim_threshold_percent",
-    keys.MEMORY_RECLAIM_RATIO: "memory_reclaim_threshold_percent",
-    keys.MID_STATIC_CPU_RESERVED_RATIO: "mid_static_cpu_reserved_percent",
-    keys.MID_STATIC_MEMORY_RESERVED_RATIO: "mid_static_memory_reserved_percent",
+    "cpu_reclaim_threshold_percent": CPU_RECLAIM_RATIO,
+    "memory_reclaim_threshold_percent": MEMORY_RECLAIM_RATIO,
+    "mid_static_cpu_reserved_percent": MID_STATIC_CPU_RESERVED_RATIO,
+    "mid_static_memory_reserved_percent": MID_STATIC_MEMORY_RESERVED_RATIO,
 }
 
 
@@ -105,21 +130,9 @@ def colocation_for_node(
     own = NODE_STRATEGY.read(annotations)
     if own is not None and not isinstance(own, Malformed):
         strategy = overlay(strategy, own)
-    percents = {field: percent for key, field in _RATIO_LABELS.items() if (percent := _percent(labels, key)) is not None}
+    percents = {field: percent for field, label in _RATIO_LABELS.items() if isinstance(percent := label.read(labels), int)}
     return msgspec.structs.replace(strategy, **percents) if percents else strategy
 
 
 def _reset(override: Override[S], cluster: S) -> Override[S]:
     return Override(override.name, override.selector, cluster)
-
-
-def _percent(labels: Mapping[str, str] | None, key: str) -> int | None:
-    """A ratio label as a percent, cut off (0.29 × 100 is 28). None when absent, not a number, infinite or negative."""
-    text = labels.get(key) if labels else None
-    if text is None:
-        return None
-    try:
-        ratio = numbers.decimal_float(text)
-        return int(ratio * 100) if ratio >= 0 else None
-    except (ValueError, OverflowError):
-        return None

@@ -1,0 +1,50 @@
+"""scheduling.koordinator.sh/v1alpha1 ClusterNetworkTopology: the layers of the network, and the nodes below each."""
+
+from typing import Annotated
+
+import msgspec
+
+from koordinator.api.meta import REQUIRED, Int32, Object, Struct, always
+
+CLUSTER_LAYER = "ClusterTopologyLayer"
+NODE_LAYER = "NodeTopologyLayer"
+DEFAULT_NAME = "default"
+"""The object that the scheduler reads."""
+
+
+class NetworkTopologyLayer(Struct):
+    """One layer; any of ``labelKey`` on a node names its domain."""
+
+    topology_layer: Annotated[str, REQUIRED] = always("")
+    parent_topology_layer: str = ""
+    label_key: list[str] | None = None
+
+
+class ClusterNetworkTopologySpec(Struct):
+    network_topology_spec: Annotated[list[NetworkTopologyLayer], REQUIRED] = msgspec.field(default_factory=list)
+
+
+class TopologyInfo(Struct):
+    topology_layer: Annotated[str, REQUIRED] = always("")
+    topology_name: Annotated[str, REQUIRED] = always("")
+
+
+class TopologyDetail(Struct):
+    """One domain: where it hangs, what hangs below it, how many nodes it has."""
+
+    topology_info: Annotated[TopologyInfo, REQUIRED] = msgspec.field(default_factory=TopologyInfo)
+    parent_topology_info: TopologyInfo | None = None
+    child_topology_layer: str = ""
+    child_topology_names: list[str] | None = None
+    node_num: Annotated[Int32, REQUIRED] = always(0)
+
+
+class ClusterNetworkTopologyStatus(Struct):
+    detail_status: list[TopologyDetail] | None = None
+
+
+class ClusterNetworkTopology(Object):
+    """The network as a tree of layers from the cluster down to the node."""
+
+    spec: ClusterNetworkTopologySpec = msgspec.field(default_factory=ClusterNetworkTopologySpec)
+    status: ClusterNetworkTopologyStatus = msgspec.field(default_factory=ClusterNetworkTopologyStatus)

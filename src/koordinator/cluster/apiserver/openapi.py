@@ -6,7 +6,7 @@ from koordinator.cluster.apiserver.calls import Answer
 from koordinator.cluster.apiserver.catalog import Catalog
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
 
-_V2_PROTO = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_V2_PROTO = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 
 class OpenApi:

@@ -17,6 +17,7 @@ from koordinator.cluster.apiserver.http import Handler
 from koordinator.cluster.apiserver.journal import DataLock, Journal
 from koordinator.cluster.apiserver.kinds import builtin
 from koordinator.cluster.apiserver.logs import PodLogs
+from koordinator.cluster.apiserver.namespaces import NamespaceCleaner
 from koordinator.cluster.apiserver.reads import BOOKMARK_SECONDS, Reader
 from koordinator.cluster.apiserver.router import Router
 from koordinator.cluster.apiserver.store import Store
@@ -40,6 +41,7 @@ class Server:
         self.reader = Reader(self.store, clock)
         self.writer = Writer(self.store, self.admission, clock)
         self.deleter = Deleter(self.writer, self.admission, clock)
+        self.namespaces = NamespaceCleaner(self.store, self.catalog, self.deleter)
         self.logs = PodLogs(self.store, data)
         others = Subresources(self.writer, self.deleter, clock)
         self.router = Router(self.reader, self.writer, self.deleter, others, self.logs)
@@ -64,6 +66,7 @@ class Server:
             self.catalog.add(kind)
         self.admission.start()
         self.definitions.start()
+        self.namespaces.start()
         await bootstrap.install(self.catalog, self.writer, crds=install_crds)
 
     def handler(self, token: str) -> Handler:
@@ -71,11 +74,12 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
-        ticker = asyncio.create_task(self._tick())
+        tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.namespaces.run())]
         try:
             yield
         finally:
-            ticker.cancel()
+            for task in tasks:
+                task.cancel()
             self.reader.stop()
             await self.store.close()
             await self.webhooks.close()

@@ -10,6 +10,7 @@ from koordinator.clock import Clock
 from koordinator.cluster.apiserver.calls import Answer, Call, as_object, decode_object
 from koordinator.cluster.apiserver.deletes import DeleteOptions, Deleter
 from koordinator.cluster.apiserver.kinds.base import Json
+from koordinator.cluster.apiserver.kinds.columns import selector_text
 from koordinator.cluster.apiserver.refusals import Refused, bad_request, conflict, invalid, not_found, required, wrong
 from koordinator.cluster.apiserver.store import Entry
 from koordinator.cluster.apiserver.writes import Writer, patcher
@@ -217,13 +218,3 @@ def _scale(obj: Json) -> Json:
         status["selector"] = selector_text(selector)
     spec = {"replicas": obj["spec"].get("replicas", 0)}
     return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": kept, "spec": spec, "status": status}
-
-
-def selector_text(selector: Json) -> str:
-    """A LabelSelector the way it is written in a query."""
-    terms = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
-    for need in selector.get("matchExpressions") or ():
-        key, operator, values = need["key"], need["operator"], ",".join(sorted(need.get("values") or ()))
-        words = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key, "DoesNotExist": f"!{key}"}
-        terms.append(words[operator])
-    return ",".join(terms)

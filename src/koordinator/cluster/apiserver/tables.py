@@ -3,17 +3,16 @@
 from typing import Any
 
 from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind
-from koordinator.cluster.apiserver.kinds.columns import age_of
+from koordinator.cluster.apiserver.kinds.columns import AGE
 
 _NAME = Column(
     "Name", lambda obj, _: obj["metadata"]["name"], format="name", description="Name must be unique within a namespace."
 )
-_AGE = Column("Age", lambda obj, now: age_of(obj["metadata"].get("creationTimestamp"), now))
 
 
 def table(kind: Kind, objects: list[Json], now: float, meta: Json, include: str) -> Json:
     """A meta.k8s.io/v1 Table of objects. ``include`` is None, Metadata or Object: what every row carries along."""
-    columns = (_NAME, *(kind.rules.columns or (_AGE,)))
+    columns = (_NAME, *(kind.rules.columns or (AGE,)))
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",

@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Iterator
 
 from koordinator.api import core
-from koordinator.cluster.apiserver.kinds import podspec
+from koordinator.cluster.apiserver.kinds import columns, podspec
 from koordinator.cluster.apiserver.kinds.base import Json, Kind, Rules, undecodable
 from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, required, unsupported, wrong
 
@@ -14,6 +14,7 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 class NamespaceRules(Rules):
+    columns = columns.NAMESPACES
     model = core.Namespace
     has_status = True
     label_names = True
@@ -36,6 +37,7 @@ class NamespaceRules(Rules):
 
 
 class NodeRules(Rules):
+    columns = columns.NODES
     model = core.Node
     has_status = True
     keeps_posted_status = True
@@ -72,6 +74,7 @@ class NodeRules(Rules):
 
 
 class ConfigMapRules(Rules):
+    columns = columns.CONFIG_MAPS
     model = core.ConfigMap
 
     def validate_update(self, obj: Json, old: Json) -> Iterator[FieldError]:
@@ -82,6 +85,7 @@ class ConfigMapRules(Rules):
 
 
 class SecretRules(ConfigMapRules):
+    columns = columns.SECRETS
     model = core.Secret
     fields = frozenset({"type"})
 
@@ -104,6 +108,7 @@ class SecretRules(ConfigMapRules):
 
 
 class EventRules(Rules):
+    columns = columns.EVENTS
     model = core.Event
     fields = frozenset(
         {
@@ -132,6 +137,7 @@ class EventRules(Rules):
 
 
 class ServiceRules(Rules):
+    columns = columns.SERVICES
     has_status = True
     label_names = True
 
@@ -145,11 +151,21 @@ class ServiceRules(Rules):
         obj.setdefault("status", {"loadBalancer": {}})
 
 
+class EndpointsRules(Rules):
+    columns = columns.ENDPOINTS
+
+
+class ServiceAccountRules(Rules):
+    columns = columns.SERVICE_ACCOUNTS
+
+
 class LeaseRules(Rules):
+    columns = columns.LEASES
     model = core.Lease
 
 
 class PriorityClassRules(Rules):
+    columns = columns.PRIORITY_CLASSES
     model = core.PriorityClass
 
     def default(self, obj: Json) -> None:
@@ -171,6 +187,7 @@ class PriorityClassRules(Rules):
 
 
 class DisruptionBudgetRules(Rules):
+    columns = columns.BUDGETS
     model = core.PodDisruptionBudget
     has_status = True
     generation = True
@@ -201,6 +218,7 @@ class PathNameRules(Rules):
 
 
 class WebhookConfigurationRules(Rules):
+    columns = columns.WEBHOOKS
     generation = True
 
     def default(self, obj: Json) -> None:

@@ -5,9 +5,8 @@ from typing import Any
 
 from koordinator.api.meta import format_time
 from koordinator.clock import Clock
-from koordinator.cluster.apiserver.kinds import jsonpath
+from koordinator.cluster.apiserver.kinds import columns, jsonpath
 from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules
-from koordinator.cluster.apiserver.kinds.columns import age_of
 from koordinator.cluster.apiserver.kinds.schema import Node, compile_schema, complete, errors
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
 
@@ -18,6 +17,7 @@ _SCOPES = ("Cluster", "Namespaced")
 class DefinitionRules(Rules):
     """CustomResourceDefinition objects."""
 
+    columns = columns.DEFINITIONS
     has_status = True
     generation = True
 
@@ -100,8 +100,8 @@ class CustomRules(Rules):
     strategic = False
     status_owns_metadata = False
 
-    def __init__(self, schema: Node, columns: tuple[Column, ...], *, has_status: bool) -> None:
-        self._schema, self.columns, self.has_status = schema, columns, has_status
+    def __init__(self, schema: Node, shown: tuple[Column, ...], *, has_status: bool) -> None:
+        self._schema, self.columns, self.has_status = schema, shown, has_status
 
     def decode(self, obj: Json, kind: Kind) -> None:
         complete(self._schema, obj, kept=_KEPT)
@@ -162,7 +162,7 @@ def _cell(values: list[Any], type_: str, now: float) -> Any:
         return None
     value = values[0]
     if type_ == "date":
-        return age_of(value, now)
+        return columns.age_of(value, now)
     if type_ == "string":
         return value if isinstance(value, str) else ",".join(map(str, values)) if len(values) > 1 else _text(value)
     return value

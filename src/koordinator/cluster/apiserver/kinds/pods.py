@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from koordinator.api import core, qos
-from koordinator.cluster.apiserver.kinds import podspec
+from koordinator.cluster.apiserver.kinds import columns, podspec
 from koordinator.cluster.apiserver.kinds.base import Json, Kind, Rules, undecodable
 from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, wrong
 
@@ -22,6 +22,7 @@ _NOT_READY = tuple(
 
 
 class PodRules(Rules):
+    columns = columns.PODS
     model = core.Pod
     fields = frozenset(
         {"spec.nodeName", "spec.schedulerName", "spec.restartPolicy", "spec.serviceAccountName", "spec.hostNetwork"}

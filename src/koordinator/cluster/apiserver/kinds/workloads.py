@@ -8,7 +8,7 @@ import msgspec
 from koordinator.api import selectors
 from koordinator.api.core import PodTemplateSpec, ReplicaSet
 from koordinator.api.meta import LabelSelector, Object, Struct
-from koordinator.cluster.apiserver.kinds import podspec
+from koordinator.cluster.apiserver.kinds import columns, podspec
 from koordinator.cluster.apiserver.kinds.base import Json, Kind, Rules, undecodable
 from koordinator.cluster.apiserver.kinds.metadata import label_errors
 from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, required, unsupported, wrong
@@ -94,6 +94,8 @@ def _selector_errors(selector: Json | None, labels: dict[str, str]) -> Iterator[
 
 
 class DeploymentRules(WorkloadRules):
+    columns = columns.DEPLOYMENTS
+
     def default(self, obj: Json) -> None:
         super().default(obj)
         spec = obj["spec"]
@@ -115,6 +117,7 @@ class DeploymentRules(WorkloadRules):
 
 
 class ReplicaSetRules(WorkloadRules):
+    columns = columns.REPLICA_SETS
     model = ReplicaSet
     fields = frozenset({"status.replicas"})
 
@@ -126,6 +129,7 @@ class ReplicaSetRules(WorkloadRules):
 
 
 class DaemonSetRules(WorkloadRules):
+    columns = columns.DAEMON_SETS
     scaled = False
 
     def default(self, obj: Json) -> None:
@@ -143,6 +147,7 @@ class DaemonSetRules(WorkloadRules):
 
 
 class StatefulSetRules(WorkloadRules):
+    columns = columns.STATEFUL_SETS
     immutable = ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates")
 
     def default(self, obj: Json) -> None:
@@ -159,6 +164,7 @@ class StatefulSetRules(WorkloadRules):
 
 
 class JobRules(WorkloadRules):
+    columns = columns.JOBS
     restart = ("OnFailure", "Never")
     scaled = False
     immutable = ("completions", "selector", "template", "completionMode")

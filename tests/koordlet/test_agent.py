@@ -198,3 +198,18 @@ async def test_a_bug_in_a_strategy_does_not_end_the_loop(machine, caplog, monkey
     await machine.second(1.0)
     assert machine.agent.rounds == 2
     assert "a round failed" in caplog.text
+
+
+async def test_a_shorter_report_interval_counts_at_once(machine, clock):
+    for _ in range(2):
+        await machine.second(1.0, pod=0.5)
+    reporting = asyncio.create_task(machine.koordlet.reporter.run(lambda: machine.agent.source()))
+    await clock.run(20)
+    assert machine.koordlet.reporter.reports == 1
+    policy = {"metricCollectPolicy": {"reportIntervalSeconds": 30}}
+    machine.store.put(NODE_METRICS, {"metadata": {"name": "n1"}, "spec": policy})
+    for _ in range(12):
+        await machine.second(1.0, pod=0.5)
+        await clock.run(0)
+    assert machine.koordlet.reporter.reports == 2
+    reporting.cancel()

@@ -200,14 +200,17 @@ class Reporter:
         self.reports = 0
 
     async def run(self, source: Callable[[], Source | None], interval: float | None = None) -> None:
-        """Report for ever. ``source`` answers None while there is nothing to say yet; ``interval`` overrules the spec's."""
+        """Report for ever. ``source`` answers None while there is nothing to say yet; ``interval`` overrules the spec's.
+
+        The spec is looked at every second, so that a shorter interval counts at once and not after the longer one.
+        """
+        last = float("-inf")
         while True:
-            if (found := source()) is None:
-                await self._clock.sleep(_POLL_SECONDS)
-            elif await self.report(found):
-                await self._clock.sleep(found.policy.interval if interval is None else interval)
-            else:
-                await self._clock.sleep(self._retry)
+            found, now = source(), self._clock.monotonic()
+            due = found is not None and now - last >= (found.policy.interval if interval is None else interval)
+            if found is not None and due and await self.report(found):
+                last = now
+            await self._clock.sleep(_POLL_SECONDS if found is None else self._retry)
 
     async def report(self, source: Source) -> bool:
         """Whether it was written. A missing NodeMetric is no error: it is the manager's to create."""

@@ -34,10 +34,12 @@ check: setup ## Lint, types, layering, stale generated files.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m koordinator.api.crds deploy/crds --check
+	$(BIN)/python -m koordinator.api.reference docs/reference --check
 	$(BIN)/python -m koordinator.cli.reference docs/reference/cli.md --check
 
-generate: setup ## Write generated files afresh: CRDs.
+generate: setup ## Write generated files afresh: CRDs and the protocol's reference pages.
 	$(BIN)/python -m koordinator.api.crds deploy/crds
+	$(BIN)/python -m koordinator.api.reference docs/reference
 
 vectors: setup ## Run protocol vectors: DIR=<folder> [AREA=<area>].
 	$(BIN)/python -m tests.vectors.run --dir "$(DIR)" $(if $(AREA),--area $(AREA))

@@ -16,15 +16,14 @@ _COST = re.compile(r"(-|[1-9]|0\Z)")
 
 
 def _cost(text: str) -> int:
+    """A 32-bit integer without sign + and leading zeros."""
     if not _COST.match(text):
         raise ValueError(f"{text!r} is not a cost: a sign + and leading zeros are not allowed")
     return numbers.decimal_int(text, 32)
 
 
 EVICTION_ENABLED = Flag(keys.EVICTION_ENABLED, "Pod label", "koordlet may evict the pod though it is not best-effort.")
-EVICTION_PRIORITY = Text(
-    keys.EVICTION_PRIORITY, lambda text: numbers.decimal_int(text, 32), "Pod annotation", "Lower is evicted first by koordlet."
-)
+EVICTION_PRIORITY = Text(keys.EVICTION_PRIORITY, numbers.int32, "Pod annotation", "Lower is evicted first by koordlet.")
 EVICTION_POLICY: Annotation[list[str]] = Annotation(
     keys.EVICTION_POLICY,
     list[str],

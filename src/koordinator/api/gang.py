@@ -68,6 +68,7 @@ class NetworkTopologySpec(Struct):
 
 
 def _waiting_time(text: str) -> int:
+    """A duration such as 10m, not negative."""
     nanoseconds = durations.parse(text)
     if nanoseconds < 0:
         raise ValueError(f"{text!r} is negative")
@@ -75,6 +76,7 @@ def _waiting_time(text: str) -> int:
 
 
 def _groups(text: str) -> list[str]:
+    """JSON list of texts."""
     value = json.loads(text)
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise ValueError("not a list of gang ids")
@@ -86,20 +88,20 @@ DEPRECATED_POD_GROUP = Plain(keys.DEPRECATED_POD_GROUP, "Pod label", "Old key of
 GANG_NAME = Plain(keys.GANG_NAME, "Pod annotation", "The pod's gang, where no label names it.")
 MIN_AVAILABLE = Text(
     keys.GANG_MIN_AVAILABLE,
-    lambda text: numbers.decimal_int(text, 32),
+    numbers.int32,
     "Pod annotation",
     "How many pods must be placeable together; without it the gang does not come into being.",
 )
 DEPRECATED_MIN_AVAILABLE = Text(
     keys.DEPRECATED_POD_GROUP_MIN_AVAILABLE,
-    lambda text: numbers.decimal_int(text, 32),
+    numbers.int32,
     "Pod label",
     "Old key of min-available; it wins where it is not empty.",
     blank_is_absent=True,
 )
 TOTAL_NUMBER = Text(
     keys.GANG_TOTAL_NUMBER,
-    lambda text: numbers.decimal_int(text, 32),
+    numbers.int32,
     "Pod and PodGroup annotation",
     "How many pods the gang has; at least min-available.",
     blank_is_absent=True,

@@ -31,6 +31,7 @@ class ThirdPartyAllocations(Struct):
 
 
 def _ratio(text: str) -> float:
+    """A number above 0."""
     ratio = numbers.decimal_float(text)
     if not math.isfinite(ratio) or ratio <= 0:
         raise ValueError(f"{text!r} is not a ratio above 0")

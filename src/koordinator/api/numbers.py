@@ -18,13 +18,23 @@ _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
 
 def decimal_int(text: str, bits: int = 64) -> int:
-    """A decimal integer of ``bits`` bits. Raises ValueError."""
+    """A decimal integer. Raises ValueError when it is none, or does not fit ``bits`` bits."""
     if not _DECIMAL.match(text):
         raise ValueError(f"{text!r} is not an integer")
     significant = text.lstrip("+-").lstrip("0")
     if len(significant) > _MAX_DIGITS:
         raise ValueError(f"{text[:20]!r}… does not fit {bits} bits")
     return _in_range(text, -int(significant or "0") if text[0] == "-" else int(significant or "0"), bits)
+
+
+def int32(text: str) -> int:
+    """A decimal integer of 32 bits. Raises ValueError."""
+    return decimal_int(text, 32)
+
+
+def prefixed_int32(text: str) -> int:
+    """A 32-bit integer, decimal or with a prefix such as ``0x``. Raises ValueError."""
+    return prefixed_int(text, 32)
 
 
 def prefixed_int(text: str, bits: int = 64) -> int:

@@ -26,7 +26,7 @@ DEFAULT_VALUES = {Band.PROD: 9500, Band.MID: 7500, Band.BATCH: 5500, Band.FREE: 
 
 SUB_PRIORITY = Text(
     keys.PRIORITY,
-    lambda text: numbers.prefixed_int(text, 32),
+    numbers.prefixed_int32,
     "Pod label",
     "Order inside a priority band, higher first.",
     blank_is_absent=True,

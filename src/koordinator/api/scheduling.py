@@ -97,7 +97,7 @@ POD_ARBITRATING = Flag(keys.POD_ARBITRATING, "Pod annotation (in memory)", "The 
 DESCHEDULER_EVICT = Flag(keys.DESCHEDULER_EVICT, "Pod annotation", "The pod may always be evicted.", by_presence=True)
 POD_DELETION_COST = Text(
     keys.POD_DELETION_COST,
-    lambda text: numbers.decimal_int(text, 32),
+    numbers.int32,
     "Pod annotation",
     "Lower is deleted first on scaling down.",
 )

@@ -26,9 +26,13 @@ CPU_BURST_CONFIG = "cpu-burst-config"
 SYSTEM_CONFIG = "system-config"
 HOST_APPLICATION_CONFIG = "host-application-config"
 
-NETWORK_BANDWIDTH = Text(
-    keys.NETWORK_BANDWIDTH, lambda text: str(quantity.parse(text)), "Node annotation", "The node's bandwidth in bit/s."
-)
+
+def _bandwidth(text: str) -> str:
+    """A quantity."""
+    return str(quantity.parse(text))
+
+
+NETWORK_BANDWIDTH = Text(keys.NETWORK_BANDWIDTH, _bandwidth, "Node annotation", "The node's bandwidth in bit/s.")
 
 
 class NodeThreshold(ResourceThresholdStrategy):

@@ -31,7 +31,7 @@ NODE_STRATEGY: Annotation[ColocationStrategy] = Annotation(
 
 
 def _percent(text: str) -> int:
-    """A share as a percent, cut off: 0.29 × 100 is 28."""
+    """A share of 0 or more, such as 0.6. Raises ValueError. As a percent it is cut off: 0.29 × 100 is 28."""
     share = numbers.decimal_float(text)
     if not math.isfinite(share) or share < 0:
         raise ValueError(f"{text!r} is not a share of 0 or more")

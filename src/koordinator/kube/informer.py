@@ -27,7 +27,7 @@ T = TypeVar("T", bound=Object)
 
 log = logging.getLogger(__name__)
 
-BACKOFF = Backoff(base=0.2, factor=2.0, limit=30.0)
+BACKOFF = Backoff(base=0.2, factor=2.0, limit=10.0)
 STEADY_SECONDS = 5.0
 """A watch that held this long was a good one, though nothing happened in it."""
 

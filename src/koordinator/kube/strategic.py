@@ -4,8 +4,9 @@ A merge patch that knows lists: some are maps in disguise (containers by name), 
 replaced whole. Directives in the patch do what values cannot: ``$patch: delete|replace``, ``$retainKeys``,
 ``$setElementOrder/<list>``, ``$deleteFromPrimitiveList/<list>``.
 
-The rules are those of the API server, its order of merged lists included. One difference: two ports of one number and
-different protocols stay two ports, where the Go server merges them into one.
+The rules are those of the API server, its order of merged lists included (a test compares with kubectl). Differences: two
+ports of one number and different protocols stay two ports, where the Go server merges them into one; elements that only the
+server knows keep the documented order even if the same patch deletes others, where the Go server's depends on slice capacity.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

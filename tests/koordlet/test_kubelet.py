@@ -54,6 +54,16 @@ async def test_an_unchanged_pod_keeps_its_view_and_a_gone_one_is_told(pods, kube
     assert gone_pods(gone) == ["podu2"]
 
 
+async def test_a_starting_container_is_waited_for_in_haste_but_not_for_ever(pods, kubelet, clock):
+    kubelet.pods = [plain(batch_pod(container_id=""))]
+    assert not await sync(pods, kubelet)
+    clock.advance(6)
+    assert await sync(pods, kubelet)
+    kubelet.pods = [plain(batch_pod())]
+    assert await sync(pods, kubelet)
+    assert pods.views[0].containers
+
+
 async def test_one_bad_pod_is_named_once_and_left_out(pods, kubelet, caplog):
     bad = plain(batch_pod(name="bad", uid="u3")) | {"spec": {"containers": 7}}
     kubelet.pods = [bad, plain(batch_pod())]

@@ -6,7 +6,7 @@ in one batch, so that parents and children change in the right order whichever f
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -32,9 +32,13 @@ log = logging.getLogger(__name__)
 
 
 class Strategy(Protocol):
-    """One feature: a view in, writes or the reason for none out. No I/O."""
+    """One feature: a view in, writes or the reason for none out. No I/O.
+
+    ``prompt``: what it does for a pod should not wait for the next round; such a strategy may be asked at any time.
+    """
 
     name: str
+    prompt: bool
 
     def round(self, view: View) -> Decision: ...
 
@@ -70,6 +74,7 @@ class Agent:
         self.decisions: dict[str, Decision] = {}
         self.outcome = Outcome()
         parts.pods.on_gone = self._gone
+        parts.pods.on_change = self.serve
 
     async def run(self) -> None:
         """Round after round for ever, at a steady pace: a slow round shortens the wait, it does not shift the next."""
@@ -91,6 +96,15 @@ class Agent:
         except Exception:  # a bug in one round must not end the protection of the node
             log.exception("a round failed; the next one goes on")
         self.rounds += 1
+
+    def serve(self) -> None:
+        """A pod or a container has come: give it what is its own at once."""
+        try:
+            view = self._look()
+            decisions = [strategy.round(view) for strategy in self._parts.strategies if strategy.prompt]
+            self._parts.executor.apply(_writes(decisions))
+        except Exception:  # as in a round
+            log.exception("a new pod could not be served; the next round tries again")
 
     def has_pods(self) -> bool:
         """Whether any pod has a cgroup, known or not."""
@@ -180,7 +194,11 @@ class Agent:
 
     def _decide(self, view: View) -> list[Write]:
         self.decisions = {strategy.name: strategy.round(view) for strategy in self._parts.strategies}
-        return [write for decision in self.decisions.values() if not isinstance(decision, Skip) for write in decision]
+        return _writes(self.decisions.values())
 
     def _gone(self, group: str) -> None:
         self._parts.executor.forget(group)
+
+
+def _writes(decisions: Iterable[Decision]) -> list[Write]:
+    return [write for decision in decisions if not isinstance(decision, Skip) for write in decision]

@@ -121,6 +121,7 @@ class BatchResource:
     """Every round, for every BE pod: the same writes while neither pod nor rule change; the executor knows them."""
 
     name = OWNER
+    prompt = True
 
     def __init__(self, notices: Notices) -> None:
         self._notices = notices

@@ -80,6 +80,7 @@ class GroupIdentity:
     """Silent where the kernel does not know it, and until a NodeSLO says something about it."""
 
     name = OWNER
+    prompt = True
 
     def __init__(self, notices: Notices, supported: Callable[[], bool], kube_dirs: dict[str, str]) -> None:
         self._notices, self._supported, self._kube_dirs = notices, supported, kube_dirs

@@ -101,6 +101,7 @@ class CPUSuppress:
     """One strategy, two policies; what one had set is lifted when the other takes over."""
 
     name = OWNER
+    prompt = False  # its step per round is a step per second
 
     def __init__(self) -> None:
         self._quota_lifted = self._cpuset_lifted = False

@@ -25,7 +25,10 @@ from koordinator.koordlet.view import ContainerView, PodView
 
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 — a path
 _KEY = "kubelet"
-_RETRY = 1.0
+_RETRY = 0.5
+"""Seconds to the next list when this one failed, or misses containers that are just starting."""
+_HASTE = 5.0
+"""Seconds after a pod's arrival in which its containers are waited for in that haste."""
 _MIN_GAP = 0.2
 """Seconds between two lists, however often somebody pulls."""
 
@@ -128,7 +131,9 @@ class PodList:
         self._pull = asyncio.Event()
         self._decoder = msgspec.json.Decoder(Pod)
         self.has_synced = False
+        self._hasty_until = 0.0
         self.on_gone: Callable[[str], None] = lambda _group: None
+        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def views(self) -> list[PodView]:
@@ -155,7 +160,7 @@ class PodList:
             self._pull.clear()
 
     async def sync(self, node: Node | None, has_pods: Callable[[], bool]) -> bool:
-        """One request; whether its answer is in force."""
+        """One request; False when it is worth asking again soon."""
         if node is None:
             return False
         try:
@@ -166,13 +171,16 @@ class PodList:
             return False
         self._notices.over(_KEY, "the kubelet answers again")
         if raws is None:
-            return True
+            return self._settled()
         if not raws and has_pods():
             self._body = b""
             return False
         self._take(raws)
-        self.has_synced = True
-        return True
+        return self._settled()
+
+    def _settled(self) -> bool:
+        """Whether all containers have started, or have not for so long that haste is of no use."""
+        return self._clock.monotonic() > self._hasty_until or not any(_starting(view.pod) for view in self._by_uid.values())
 
     def _items(self, body: bytes) -> list[msgspec.Raw] | None:
         """None when nothing has changed."""
@@ -191,6 +199,10 @@ class PodList:
         self._by_uid = views
         for group in before - now:
             self.on_gone(group)
+        self.has_synced = True
+        if now - before:
+            self._hasty_until = self._clock.monotonic() + _HASTE
+            self.on_change()
 
     def _view(self, raw: msgspec.Raw) -> tuple[str, PodView] | None:
         try:
@@ -221,6 +233,12 @@ class PodList:
                     f"container {pod.key}/{status.name}", f"pod {pod.key} container {status.name}: {err}", pod, "BadID"
                 )
         return found
+
+
+def _starting(pod: Pod) -> bool:
+    """Whether a container is still to come: its id is known to the kubelet a moment later."""
+    started = sum(1 for status in pod.status.container_statuses or [] if status.container_id)
+    return not pod.terminated and started < len(pod.spec.containers)
 
 
 def _groups(views: Iterable[PodView]) -> set[str]:

@@ -306,6 +306,17 @@ async def test_what_does_not_fit_is_refused(cluster):
         await cluster.until_gone("big")
 
 
+async def test_a_spec_that_cannot_be_read_fails_that_pod_only(cluster):
+    """One that the API server lets pass: it does not look into probes."""
+    async with cluster.node():
+        await cluster.create("good", sh("exec sleep 100"))
+        await cluster.create("bad", sh("exec sleep 100", readinessProbe={"periodSeconds": "often"}))
+        pod = await cluster.until_phase("bad", "Failed")
+        assert pod.status.reason == "UnexpectedAdmissionError"
+        assert "the pod's spec cannot be read: " in pod.status.message
+        await cluster.until_phase("good", "Running")
+
+
 async def test_a_crashing_container_backs_off_and_says_so(cluster):
     async with cluster.node():
         await cluster.create("crash", sh("exit 1"))

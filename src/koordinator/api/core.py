@@ -36,8 +36,15 @@ class KeySelector(Struct):
     optional: bool | None = None
 
 
+class ResourceSelectorSource(Struct):
+    resource: str = ""
+    container_name: str | None = None
+    divisor: str | int | float | None = None
+
+
 class EnvVarSource(Struct):
     field_ref: FieldSelectorSource | None = None
+    resource_field_ref: ResourceSelectorSource | None = None
     config_map_key_ref: KeySelector | None = None
     secret_key_ref: KeySelector | None = None
 

@@ -44,7 +44,8 @@ async def test_env_from_comes_first_and_env_overrides(pod, machine, shelf):
         ({"configMapKeyRef": {"name": "none", "key": "a"}}, 'configmap "none" not found'),
         ({"configMapKeyRef": {"name": "conf", "key": "b"}}, "couldn't find key b in configmap conf"),
         ({"fieldRef": {"fieldPath": "spec.color"}}, "fieldPath 'spec.color' is not a field"),
-        ({"resourceFieldRef": {"resource": "limits.cpu"}}, "env A: process nodes know fieldRef"),
+        ({"resourceFieldRef": {"resource": "color"}}, "resource 'color' is not limits"),
+        ({"otherRef": {}}, "env A: it names no source"),
     ],
 )
 async def test_what_the_environment_misses_is_named(pod, machine, shelf, source, message):
@@ -52,6 +53,26 @@ async def test_what_the_environment_misses_is_named(pod, machine, shelf, source,
     assert isinstance(got, Waiting)
     assert got.reason == "CreateContainerConfigError"
     assert message in got.message
+
+
+@pytest.mark.parametrize(
+    ("ref", "value"),
+    [
+        ({"resource": "limits.cpu"}, "2"),
+        ({"resource": "limits.cpu", "divisor": "1m"}, "1500"),
+        ({"resource": "requests.memory", "divisor": "1Mi"}, "64"),
+        ({"resource": "requests.cpu"}, "0"),
+        ({"resource": "limits.memory"}, str(8 << 30)),
+    ],
+)
+async def test_requests_and_limits_as_variables(pod, machine, shelf, ref, value):
+    container = {
+        "command": ["x"],
+        "resources": {"limits": {"cpu": "1500m"}, "requests": {"memory": "64Mi"}},
+        "env": [{"name": "A", "valueFrom": {"resourceFieldRef": ref}}],
+    }
+    launch = await prepared(pod(container), msgspec.structs.replace(machine, memory=8 << 30), shelf)
+    assert launch.env["A"] == value
 
 
 async def test_an_optional_source_may_be_missing(pod, machine, shelf):

@@ -180,7 +180,7 @@ async def test_whoever_ignores_sigterm_is_killed_with_all_its_children(pod, work
     raw = pod(sh(f"trap '' TERM; sleep 1000 & echo $! > {tmp_path}/child; while :; do sleep 0.05; done"))
     one = worker(raw)
     async with running(one) as task:
-        await until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
+        await until(lambda: one.board.main[0].running and (tmp_path / "child").exists() and (tmp_path / "child").read_text())
         child = int((tmp_path / "child").read_text())
         # A plain directory is no cgroup: children are not in it by themselves.
         cgroup = one.tools.cgroups.root / one.board.main[0].attempt.cgroup

@@ -1,4 +1,4 @@
-"""The process node: registers this machine, keeps its heartbeat, and has one worker per pod that is bound to it.
+"""The process node: registers this machine and has one worker per pod that is bound to it.
 
 After a restart, containers that still run are taken over and what belongs to no pod any more is ended.
 """
@@ -7,15 +7,14 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from koordinator.api import qos
-from koordinator.api.meta import Object, Struct
-from koordinator.api.registry import CONFIG_MAPS, LEASES, SECRETS, Resource
-from koordinator.api.resources import CPU, MEMORY, amounts
+from koordinator.api.registry import CONFIG_MAPS, SECRETS, Resource
+from koordinator.api.resources import CPU, MEMORY
 from koordinator.clock import Clock
 from koordinator.cluster.nodes.process import cgroups as cgroup
 from koordinator.cluster.nodes.process import limits, machine, tls
@@ -23,37 +22,24 @@ from koordinator.cluster.nodes.process.admission import NodeView, Refusal, admit
 from koordinator.cluster.nodes.process.endpoint import Endpoint, NoLog
 from koordinator.cluster.nodes.process.options import ProcessOptions
 from koordinator.cluster.nodes.process.plan import Outcome
-from koordinator.cluster.nodes.process.podspec import RAW_PODS, RawPod
+from koordinator.cluster.nodes.process.podspec import RAW_PODS, ProcessPod, RawPod
 from koordinator.cluster.nodes.process.prepare import Machine
+from koordinator.cluster.nodes.process.registration import Registration
 from koordinator.cluster.nodes.process.reports import StatusWriter
 from koordinator.cluster.nodes.process.runtime import Attempt, Runtime
 from koordinator.cluster.nodes.process.status import rejected, with_status
 from koordinator.cluster.nodes.process.worker import PodWorker, Tools
 from koordinator.errors import KoordError, Unavailable
-from koordinator.kube.errors import AlreadyExists, ApiError, NotFound
+from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.events import Recorder
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
 
 log = logging.getLogger(__name__)
 
-LEASE_EVERY = 10.0
-STATUS_EVERY = 300.0
 RETRY_AFTER = 10.0
-
-
-class FullNodeStatus(Struct):
-    allocatable: dict[str, str | int | float] | None = None
-    conditions: list[dict[str, Any]] | None = None
-
-
-class FullNode(Object):
-    """The node with conditions as they are, to write them back whole."""
-
-    status: FullNodeStatus = msgspec.field(default_factory=FullNodeStatus)
-
-
-FULL_NODES = Resource("", "v1", "nodes", "Node", FullNode, namespaced=False)
+CLASSES_EVERY = 10.0
+UNREADABLE = "UnexpectedAdmissionError"
 
 
 class ProcessNode:
@@ -66,9 +52,9 @@ class ProcessNode:
         self.endpoint = Endpoint(self, self._tokens, clock)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._refused: dict[str, tuple[RawPod, dict[str, Any]]] = {}
+        self._admitted: set[str] = set()
         self._burstable = 0
-        selector = f"metadata.name={options.name}"
-        self._node = Informer(store, FULL_NODES, clock=clock, field_selector=selector)
+        self._registration = Registration(options, store, clock)
         self._pods = Informer(store, RAW_PODS, clock=clock, field_selector=f"spec.nodeName={options.name}")
         self._events = Recorder(store, "kubelet", clock, host=options.name)
 
@@ -94,14 +80,13 @@ class ProcessNode:
         tls.ensure_token(options.token_file)
         context = tls.server_context(options.pki_dir, options.name, options.address, self.clock)
         await self.endpoint.start(options.address, options.port, context)
-        background = [asyncio.create_task(work) for work in (self._events.run(), self._node.run())]
+        background = [asyncio.create_task(work) for work in (self._events.run(), self._registration.watch())]
         stop_pods = False
         try:
-            await self._register()
-            await self._node.synced()
-            await self._write_status()
-            await self._beat()
-            background += [asyncio.create_task(work) for work in (self._lease_loop(), self._status_loop(), self._pods_loop())]
+            await self._registration.start(self.endpoint.port)
+            registration = self._registration
+            loops = (registration.lease_loop(), registration.status_loop(), self._pods_loop(), self._classes_loop())
+            background += [asyncio.create_task(work) for work in loops]
             await self._pods.synced()
             await self._clear_leftovers()
             on_ready()
@@ -114,57 +99,6 @@ class ProcessNode:
             if stop_pods:
                 await self._stop_everything()
 
-    # The node object
-
-    async def _register(self) -> None:
-        """Create the Node, or add our labels to the one that is there."""
-        body = machine.node_object(self.options)
-        while True:
-            try:
-                await self._create_or_label(body)
-            except ApiError as err:
-                log.warning("node %s: cannot register, trying again: %s", self.options.name, err)
-                await self.clock.sleep(1.0)
-            else:
-                return
-
-    async def _create_or_label(self, body: dict[str, Any]) -> None:
-        try:
-            await self.store.create(FULL_NODES, body)
-        except AlreadyExists:
-            await self.store.patch(FULL_NODES, self.options.name, {"metadata": {"labels": body["metadata"]["labels"]}})
-
-    async def _write_status(self) -> None:
-        node = self._node.get(self.options.name)
-        seen = list(node.status.conditions or []) if node is not None else []
-        body = machine.status_patch(self.options, self.endpoint.port, seen, self.clock.now())
-        await self._tolerate("status", self.store.patch(FULL_NODES, self.options.name, body, subresource="status"))
-
-    async def _beat(self) -> None:
-        body = machine.lease(self.options, self.clock.now())
-        try:
-            await self.store.patch(LEASES, self.options.name, body, "kube-node-lease")
-        except NotFound:
-            await self._tolerate("lease", self.store.create(LEASES, body, "kube-node-lease"))
-        except ApiError as err:
-            log.warning("node %s: lease not renewed: %s", self.options.name, err)
-
-    async def _tolerate(self, what: str, call: Coroutine[Any, Any, Any]) -> None:
-        try:
-            await call
-        except ApiError as err:
-            log.warning("node %s: %s not written: %s", self.options.name, what, err)
-
-    async def _lease_loop(self) -> None:
-        while True:
-            await self.clock.sleep(LEASE_EVERY)
-            await self._beat()
-
-    async def _status_loop(self) -> None:
-        while True:
-            await self.clock.sleep(STATUS_EVERY)
-            await self._write_status()
-
     # Pods
 
     async def _pods_loop(self) -> None:
@@ -176,17 +110,14 @@ class ProcessNode:
         attempts = self.tools.runtime.recover(uid)
         try:
             worker = PodWorker(raw, self.root, self.tools)
-            refusal = self._admit(worker) if worker.active and not attempts else None
-        except (msgspec.ValidationError, ValueError) as err:
-            self._refuse(raw, Refusal("UnexpectedAdmissionError", f"the pod's spec cannot be read: {err}"))
+        except msgspec.ValidationError as err:
+            self._refuse(raw, Refusal(UNREADABLE, f"the pod's spec cannot be read: {err}"))
             return
-        if refusal is not None:
-            self._refuse(raw, refusal)
-            worker.outcome = Outcome("Failed", refusal.reason, refusal.message)
         worker.adopt(attempts)
         self.workers[uid] = worker
+        if attempts and worker.active:
+            self._admitted.add(uid)
         self._tasks[uid] = asyncio.create_task(self._work(worker))
-        self._write_burstable_shares()
 
     def _changed(self, old: RawPod, raw: RawPod) -> None:
         if old.metadata.uid != raw.metadata.uid:  # deleted and made again between two lists
@@ -202,12 +133,26 @@ class ProcessNode:
         if (worker := self.workers.get(raw.metadata.uid)) is not None:
             worker.vanish()
 
-    def _admit(self, worker: PodWorker) -> Refusal | None:
-        node = self._node.get(self.options.name)
-        if node is None:
-            return None
-        view = NodeView(self.options.name, node.labels, amounts(node.status.allocatable))
-        return admit(worker.pod, [other.pod for other in self.workers.values() if other.active], view)
+    async def _admit(self, worker: PodWorker) -> None:
+        """Take the pod or refuse it for good. One that an earlier agent took is not asked again, nor one that has ended."""
+        uid = worker.pod.metadata.uid
+        if uid in self._admitted or not worker.active:
+            return
+        try:
+            limits.pod_limits(worker.pod, qos.kube(worker.pod))  # a limit that cannot be read is better refused now
+            refusal = self._judge(worker, self._registration.view())
+            if refusal is not None:
+                refusal = self._judge(worker, await self._registration.fresh_view())
+        except ValueError as err:
+            refusal = Refusal(UNREADABLE, f"the pod's spec cannot be read: {err}")
+        if refusal is None:
+            self._admitted.add(uid)
+        else:
+            self._refuse(worker.raw, refusal)
+            worker.outcome = Outcome("Failed", refusal.reason, refusal.message)
+
+    def _judge(self, worker: PodWorker, node: NodeView | None) -> Refusal | None:
+        return None if node is None else admit(worker.pod, self._live(), node)
 
     def _refuse(self, raw: RawPod, why: Refusal) -> None:
         status = rejected(why.reason, why.message, self.clock.now())
@@ -218,6 +163,8 @@ class ProcessNode:
     async def _work(self, worker: PodWorker) -> None:
         """Run a worker to its end; what it cannot cope with is logged and tried again, and never touches other pods."""
         uid = worker.pod.metadata.uid
+        await self._admit(worker)
+        self._write_burstable_shares()
         while True:
             try:
                 await worker.run()
@@ -230,6 +177,7 @@ class ProcessNode:
             await self.clock.sleep(RETRY_AFTER)
         self.workers.pop(uid, None)
         self._tasks.pop(uid, None)
+        self._admitted.discard(uid)
         self._write_burstable_shares()
 
     # Cgroups
@@ -242,9 +190,17 @@ class ProcessNode:
         for name in ("burstable", "besteffort"):
             self.cgroups.create(f"{self.root}/{name}", limits.Limits(shares=limits.MIN_SHARES))
 
+    async def _classes_loop(self) -> None:
+        """Pods that end give back their share of the class without anybody's telling."""
+        while True:
+            await self.clock.sleep(CLASSES_EVERY)
+            self._write_burstable_shares()
+
+    def _live(self) -> list[ProcessPod]:
+        return [worker.pod for uid, worker in self.workers.items() if uid in self._admitted and worker.active]
+
     def _write_burstable_shares(self) -> None:
-        pods = [w.pod for w in self.workers.values() if w.active and qos.kube(w.pod) == qos.BURSTABLE]
-        shares = limits.burstable_shares(pods)
+        shares = limits.burstable_shares(pod for pod in self._live() if qos.kube(pod) == qos.BURSTABLE)
         if shares == self._burstable:
             return
         try:
@@ -365,6 +321,7 @@ def _machine(options: ProcessOptions) -> Machine:
         path=os.environ.get("PATH", os.defpath),
         uid=os.geteuid(),
         memory=machine.capacity(options)[MEMORY],
+        cpu=os.cpu_count() or 1,
         log_bytes=options.log_bytes,
         pids=options.pids_per_container,
     )

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import msgspec
 
-from koordinator.api import qos
-from koordinator.api.core import EnvVar
+from koordinator.api import qos, quantity, resources
+from koordinator.api.core import EnvVar, ResourceSelectorSource
 from koordinator.cluster.nodes.process.limits import Limits, container_limits, oom_score
 from koordinator.cluster.nodes.process.plan import Waiting
 from koordinator.cluster.nodes.process.podspec import EnvFrom, ProcessContainer, ProcessPod, Security
@@ -36,6 +36,7 @@ class Machine(msgspec.Struct, frozen=True):
     path: str
     uid: int
     memory: int = 0
+    cpu: int = 1
     log_bytes: int = 10 * 1024 * 1024
     pids: int | None = None
 
@@ -102,6 +103,19 @@ def field(pod: ProcessPod, path: str, machine: Machine) -> str:
     return values[path]
 
 
+def resource_field(pod: ProcessPod, container: ProcessContainer, ref: ResourceSelectorSource, machine: Machine) -> str:
+    """A request or limit in units of the divisor, rounded up. A missing limit is what the machine has. Raises ValueError."""
+    kind, _, name = ref.resource.partition(".")
+    one = pod.container(ref.container_name) if ref.container_name else container
+    if kind not in ("limits", "requests") or not name:
+        raise ValueError(f"resource {ref.resource!r} is not limits.<name> or requests.<name>")
+    own = resources.exact(one.resources.limits if kind == "limits" else one.resources.requests)
+    whole = {"cpu": machine.cpu * 1000, "memory": machine.memory} if kind == "limits" else {}
+    nano = own[name].nano if name in own else resources.as_quantity(name, whole.get(name, 0)).nano
+    divisor = quantity.read(ref.divisor or "1").nano or quantity.NANO
+    return str(-(-nano // divisor))
+
+
 def _command(pod: ProcessPod, container: ProcessContainer, env: Values) -> list[str]:
     if not container.command:
         where = f"pod {pod.key} container {container.name}"
@@ -164,7 +178,7 @@ async def _environment(pod: ProcessPod, container: ProcessContainer, machine: Ma
     for source in container.env_from or []:
         values.update(await _whole(pod, source, lookups))
     for variable in container.env or []:
-        value = await _value(pod, variable, machine, lookups)
+        value = await _value(pod, container, variable, machine, lookups)
         if value is not None:
             values[variable.name] = expand(value, values) if variable.value is not None else value
     return values
@@ -185,12 +199,16 @@ async def _whole(pod: ProcessPod, source: EnvFrom, lookups: Lookups) -> Values:
     return values
 
 
-async def _value(pod: ProcessPod, variable: EnvVar, machine: Machine, lookups: Lookups) -> str | None:
+async def _value(
+    pod: ProcessPod, container: ProcessContainer, variable: EnvVar, machine: Machine, lookups: Lookups
+) -> str | None:
     source = variable.value_from
     if source is None:
         return variable.value or ""
     if source.field_ref is not None:
         return field(pod, source.field_ref.field_path, machine)
+    if source.resource_field_ref is not None:
+        return resource_field(pod, container, source.resource_field_ref, machine)
     for kind, key, look in (
         ("configmap", source.config_map_key_ref, lookups.config_map),
         ("secret", source.secret_key_ref, lookups.secret),
@@ -204,7 +222,7 @@ async def _value(pod: ProcessPod, variable: EnvVar, machine: Machine, lookups: L
             return None
         missing = f'{kind} "{key.name}" not found' if data is None else f"couldn't find key {key.key} in {kind} {key.name}"
         raise _Refused(BAD_CONFIG, missing)
-    raise _Refused(BAD_CONFIG, f"env {variable.name}: process nodes know fieldRef, configMapKeyRef and secretKeyRef only")
+    raise _Refused(BAD_CONFIG, f"env {variable.name}: it names no source")
 
 
 def _text(kind: str, value: str) -> str:

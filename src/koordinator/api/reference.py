@@ -63,8 +63,8 @@ def slo_controller_config() -> str:
         "# ConfigMap slo-controller-config",
         "",
         _NOTE,
-        "In namespace `koordinator-system`. Every key holds JSON. Node entries have a `name`, a `nodeSelector` and the fields of",
-        "a strategy; the first entry that matches a node is laid over the cluster's part, which is laid over the defaults.",
+        "In namespace `koordinator-system`. Every key holds JSON. Node entries have a `name`, a `nodeSelector` and the fields",
+        "of a strategy; the first entry that matches a node is laid over the cluster's part, which is laid over the defaults.",
         "A key that cannot be read keeps what it said before.",
         "",
     ]

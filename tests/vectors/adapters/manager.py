@@ -1,17 +1,21 @@
 """Vectors of the manager: overcommit, preparation of nodes, profiles, pod validation."""
 
+import json
+
 import msgspec
 
-from koordinator.api import quantity
+from koordinator.api import keys, quantity
 from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import Node, Pod, PriorityClass
 from koordinator.api.meta import parse_time
 from koordinator.api.slo import NodeMetric, NodeSLOSpec
 from koordinator.api.sloconfig.colocation import ColocationStrategy
+from koordinator.api.sloconfig.ratios import resolve_amplification, resolve_normalization
 from koordinator.api.sloconfig.resolve import COLOCATION_CONFIG, Resolved
 from koordinator.manager import config
 from koordinator.manager.config import ConfigCache
-from koordinator.manager.overcommit import batch, inputs, mid, prepare, zones
+from koordinator.manager.overcommit import batch, inputs, mid, prepare, ratios, zones
+from koordinator.manager.webhooks.nodes import status
 from koordinator.manager.webhooks.pods import devices, profiles, validate
 
 
@@ -66,7 +70,11 @@ def zones_by_number(expected, actual):
 
 def prepare_case(case):
     calculated = {name: None if text is None else quantity.value(text) for name, text in case["calculated"].items()}
-    result = prepare.prepare_batch(calculated, case["node"]["annotations"], prepare.usable_ratio(case.get("ratio")))
+    result = prepare.prepare_batch(
+        calculated,
+        case["node"]["annotations"],
+        prepare.usable_ratio({"node.koordinator.sh/cpu-normalization-ratio": case.get("ratio", "1")}),
+    )
     origin = result.annotations.get(prepare.ORIGIN)
     remembered = msgspec.json.decode(origin)["resources"] if origin else None
     return {
@@ -80,6 +88,41 @@ def prepare_case(case):
 def diff_case(case):
     old, new = (None if case[name] is None else quantity.parse(case[name]) for name in ("old", "new"))
     return {"needSync": quantity.differs(old, new, case["resourceDiffThreshold"])}
+
+
+def attempt(answer, read):
+    """``read`` as the answer's value, or the mark of an error."""
+    try:
+        return {answer: read()}
+    except ValueError:
+        return {"error": True, answer: None}
+
+
+def normalization_case(case):
+    strategy = resolve_normalization(json.dumps(case["cpu-normalization-config"])).for_labels(case["node"]["labels"])
+    topology = (case["nodeResourceTopology"] or {}).get("annotations")
+    return attempt("ratioAnnotation", lambda: ratios.normalization_text(strategy, case["node"]["labels"], topology))
+
+
+def amplification_case(case):
+    labels, annotations = case["node"]["labels"], case["node"]["annotations"]
+    strategy = resolve_amplification(json.dumps(case["resource-amplification-config"])).for_labels(labels)
+    return attempt("amplificationAnnotation", lambda: ratios.amplification_text(strategy, annotations))
+
+
+def status_case(case):
+    node = case["node"]
+    try:
+        status.amplify_status(node, case["oldNode"])
+    except ValueError:
+        return {"error": True, "code": 500}
+    raw = node["metadata"].get("annotations", {}).get(keys.RAW_ALLOCATABLE)
+    return {"rawAllocatable": raw and json.loads(raw), "allocatable": node["status"]["allocatable"]}
+
+
+def amounts_by_number(expected, actual):
+    want, got = ({name: normal(one, "amounts") for name, one in side.items()} for side in (expected, actual))
+    return "" if want == {name: got.get(name) for name in want} else f"expected {want}, got {got}"
 
 
 def enabled(case):
@@ -168,8 +211,11 @@ ADAPTERS = {
     "mid": mid_case,
     "prepare": prepare_case,
     "resourcediff": diff_case,
+    "cpunormalization": normalization_case,
+    "amplification": amplification_case,
+    "nodestatus": status_case,
     "profile": profile_case,
     "podvalidate": validate_case,
     "devicespec": device_case,
 }
-DIFFERENCE = {"batch": zones_by_number, "profile": by_number, "devicespec": by_number}
+DIFFERENCE = {"nodestatus": amounts_by_number, "batch": zones_by_number, "profile": by_number, "devicespec": by_number}

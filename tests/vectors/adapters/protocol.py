@@ -164,7 +164,21 @@ def colocation_strategy(case):
 
 def node_slo(case):
     node = msgspec.convert(case["node"], Node)
-    return plain(nodeslo.Settings.read(case["data"]).for_node(node.labels, node.annotations))
+    data = case["data"]
+    spec = NodeSLOSpec(
+        resource_used_threshold_with_be=nodeslo.RESOURCE_THRESHOLD.resolve(data.get("resource-threshold-config")).for_labels(
+            node.labels
+        ),
+        resource_qos_strategy=nodeslo.RESOURCE_QOS.resolve(data.get("resource-qos-config")).for_labels(node.labels),
+        cpu_burst_strategy=nodeslo.CPU_BURST.resolve(data.get("cpu-burst-config")).for_labels(node.labels),
+        system_strategy=nodeslo.system_for_node(
+            nodeslo.SYSTEM.resolve(data.get("system-config")), node.labels, node.annotations
+        ),
+        host_applications=nodeslo.resolve_host_applications(data.get("host-application-config"))
+        .for_labels(node.labels)
+        .applications,
+    )
+    return plain(spec)
 
 
 def koordlet_merge(case):

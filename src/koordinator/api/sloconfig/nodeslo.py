@@ -1,6 +1,6 @@
 """The keys of the ConfigMap that become a NodeSLO: their defaults and how they resolve to one node's strategy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -8,7 +8,6 @@ import msgspec
 from koordinator.api import keys, quantity
 from koordinator.api.annotations import Malformed, Text
 from koordinator.api.meta import LabelSelector, Struct
-from koordinator.api.slo import NodeSLOSpec
 from koordinator.api.sloconfig.resolve import Override, Resolved, merge, read_text, selector_of
 from koordinator.api.strategies import (
     CPUBurstStrategy,
@@ -128,42 +127,6 @@ CPU_BURST = StrategyKey(CPU_BURST_CONFIG, "CPUBurstCfg", CPUBurstNodeConfig, DEF
 SYSTEM = StrategyKey(SYSTEM_CONFIG, "SystemCfg", SystemConfig, DEFAULT_SYSTEM)
 
 
-class Settings(msgspec.Struct, frozen=True):
-    """All keys resolved. A key that could not be read has its default here and stands in ``malformed`` with the reason."""
-
-    threshold: Resolved[ResourceThresholdStrategy] = Resolved(DEFAULT_THRESHOLD)
-    resource_qos: Resolved[ResourceQOSStrategy] = Resolved(ResourceQOSStrategy())
-    cpu_burst: Resolved[CPUBurstStrategy] = Resolved(DEFAULT_CPU_BURST)
-    system: Resolved[SystemStrategy] = Resolved(DEFAULT_SYSTEM)
-    applications: Resolved[Applications] = Resolved(Applications())
-    malformed: tuple[Malformed, ...] = ()
-
-    @classmethod
-    def read(cls, data: Mapping[str, str] | None, previous: "Settings | None" = None) -> "Settings":
-        """The ConfigMap's ``data``. A key that cannot be read keeps what ``previous`` said."""
-        texts, before = data or {}, previous or cls()
-        parts: dict[str, Any] = {}
-        bad: list[Malformed] = []
-        for field, resolve in _READERS.items():
-            part = resolve(texts)
-            if isinstance(part, Malformed):
-                bad.append(part)
-                part = getattr(before, field)
-            parts[field] = part
-        return cls(**parts, malformed=tuple(bad))
-
-    def for_node(self, labels: Mapping[str, str] | None, annotations: Mapping[str, str] | None) -> NodeSLOSpec:
-        """One node's NodeSLO spec. An unreadable bandwidth annotation leaves ``system_strategy`` out."""
-        system = system_for_node(self.system, labels, annotations)
-        return NodeSLOSpec(
-            resource_used_threshold_with_be=self.threshold.for_labels(labels),
-            resource_qos_strategy=self.resource_qos.for_labels(labels),
-            cpu_burst_strategy=self.cpu_burst.for_labels(labels),
-            system_strategy=None if isinstance(system, Malformed) else system,
-            host_applications=self.applications.for_labels(labels).applications,
-        )
-
-
 def resolve_host_applications(text: str | None) -> Resolved[Applications] | Malformed:
     """The first matching entry's list replaces the cluster's, even when it is empty."""
     if text is None:
@@ -186,15 +149,6 @@ def system_for_node(
     if isinstance(bandwidth, Malformed):
         return bandwidth
     return msgspec.structs.replace(strategy, total_network_bandwidth=bandwidth)
-
-
-_READERS: Mapping[str, Callable[[Mapping[str, str]], Any]] = {
-    "threshold": lambda texts: RESOURCE_THRESHOLD.resolve(texts.get(RESOURCE_THRESHOLD_CONFIG)),
-    "resource_qos": lambda texts: RESOURCE_QOS.resolve(texts.get(RESOURCE_QOS_CONFIG)),
-    "cpu_burst": lambda texts: CPU_BURST.resolve(texts.get(CPU_BURST_CONFIG)),
-    "system": lambda texts: SYSTEM.resolve(texts.get(SYSTEM_CONFIG)),
-    "applications": lambda texts: resolve_host_applications(texts.get(HOST_APPLICATION_CONFIG)),
-}
 
 
 def _only(applications: Sequence[HostApplication] | None) -> Applications:

@@ -16,13 +16,13 @@ import msgspec
 from benchmarks.figures import report
 from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import Node, Pod, PriorityClass
+from koordinator.api.features import MANAGER
 from koordinator.api.meta import format_time
 from koordinator.clock import SystemClock
 from koordinator.kube.patches import merge
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.noderesource import NodeResources
 from koordinator.manager.controllers.pernode import MetricObject
-from koordinator.manager.gates import parse_gates
 from koordinator.manager.webhooks.certificates import good_bundle
 from koordinator.manager.webhooks.pods.handlers import PodWebhooks
 from koordinator.manager.webhooks.pods.profiles import Compiled, compile_profile
@@ -160,7 +160,7 @@ def review() -> bytes:
 
 async def serve(ready: "asyncio.Future[tuple[int, bytes]]", stop: asyncio.Event) -> float:
     clock = SystemClock()
-    server = WebhookServer({"/mutate-pod": PodWebhooks(View(), parse_gates(""), clock).mutate})
+    server = WebhookServer({"/mutate-pod": PodWebhooks(View(), MANAGER.parse(""), clock).mutate})
     bundle = good_bundle(None, "127.0.0.1", clock.now())
     server.use(bundle)
     await server.start("127.0.0.1", 0)

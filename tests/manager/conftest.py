@@ -6,12 +6,12 @@ import time
 
 import pytest
 
+from koordinator.api.features import MANAGER
 from koordinator.api.meta import format_time
 from koordinator.api.registry import CONFIG_MAPS, EVENTS, NODE_METRICS, NODES, PODS
 from koordinator.clock import SystemClock
 from koordinator.kube.errors import AlreadyExists
 from koordinator.manager.app import Manager, ManagerOptions
-from koordinator.manager.gates import parse_gates
 
 BATCH_CPU, BATCH_MEMORY = "kubernetes.io/batch-cpu", "kubernetes.io/batch-memory"
 ON = '{"enable": true, "cpuReclaimThresholdPercent": 75, "memoryReclaimThresholdPercent": 75}'
@@ -76,7 +76,7 @@ async def cluster(apiserver):
 @contextlib.asynccontextmanager
 async def running(client, options=None, gates=""):
     """A manager for the length of a ``with`` block."""
-    manager = Manager(client, SystemClock(), options or ManagerOptions(), parse_gates(gates))
+    manager = Manager(client, SystemClock(), options or ManagerOptions(), MANAGER.parse(gates))
     ready = asyncio.Event()
     task = asyncio.create_task(manager.run(ready.set))
     waiter = asyncio.create_task(ready.wait())

@@ -100,4 +100,5 @@ def test_a_pod_whose_request_cannot_be_read_says_so():
     ],
 )
 def test_annotated_reservation(annotation, reserved):
-    assert inputs.annotated_reservation(annotation) == reserved
+    annotations = {} if annotation is None else {"node.koordinator.sh/reservation": annotation}
+    assert inputs.annotated_reservation(annotations) == reserved

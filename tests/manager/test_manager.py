@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from koordinator.api.features import MANAGER
 from koordinator.api.registry import (
     CLUSTER_COLOCATION_PROFILES,
     LEASES,
@@ -16,7 +17,6 @@ from koordinator.api.registry import (
 from koordinator.errors import ConfigInvalid
 from koordinator.kube.errors import ApiError
 from koordinator.manager.app import ManagerOptions
-from koordinator.manager.gates import parse_gates
 from koordinator.manager.webhooks.registration import MUTATING, VALIDATING
 from waiting import until
 
@@ -185,7 +185,7 @@ async def test_gates_decide_what_is_served(cluster, run_manager):
 
 def test_an_unknown_gate_is_one_sentence():
     with pytest.raises(ConfigInvalid, match="unrecognized feature gate: NoSuchGate"):
-        parse_gates("NoSuchGate=true")
+        MANAGER.parse("NoSuchGate=true")
 
 
 async def test_only_the_leader_writes_and_the_other_takes_over(cluster, run_manager):

@@ -57,12 +57,12 @@ def test_what_is_no_number_is_replaced():
 
 
 def test_remembering_keeps_what_others_remember():
-    text = remember('{"resources":{"kubernetes.io/mid-cpu":"5"}}', {CPU: 50_000})
+    text = remember({ORIGIN: '{"resources":{"kubernetes.io/mid-cpu":"5"}}'}, {CPU: 50_000})
     assert msgspec.json.decode(text) == {"resources": {CPU: "50k", "kubernetes.io/mid-cpu": "5"}}
 
 
 def test_unreadable_memory_is_replaced():
-    assert msgspec.json.decode(remember("{bad", {CPU: 1})) == {"resources": {CPU: "1"}}
+    assert msgspec.json.decode(remember({ORIGIN: "{bad"}, {CPU: 1})) == {"resources": {CPU: "1"}}
 
 
 def test_a_third_party_that_cannot_be_read_is_named():
@@ -71,4 +71,6 @@ def test_a_third_party_that_cannot_be_read_is_named():
 
 
 def test_a_ratio_that_makes_no_sense_is_one():
-    assert [usable_ratio(text) for text in (None, "", "abc", "-1", "nan", "inf", "1.5")] == [1, 1, 1, 1, 1, 1, 1.5]
+    texts = ("", "abc", "-1", "nan", "inf", "1.5")
+    assert [usable_ratio({"node.koordinator.sh/cpu-normalization-ratio": text}) for text in texts] == [1, 1, 1, 1, 1, 1.5]
+    assert usable_ratio(None) == 1

@@ -10,10 +10,10 @@ import pytest
 
 from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import PriorityClass
+from koordinator.api.features import MANAGER
 from koordinator.clock import SystemClock
 from koordinator.errors import Unavailable
 from koordinator.kube.patches import apply_json
-from koordinator.manager.gates import parse_gates
 from koordinator.manager.webhooks.certificates import good_bundle
 from koordinator.manager.webhooks.pods.handlers import PodWebhooks
 from koordinator.manager.webhooks.pods.profiles import compile_profile
@@ -59,7 +59,7 @@ def bundle():
 
 @contextlib.asynccontextmanager
 async def serving(bundle, *profiles):
-    webhooks = PodWebhooks(View(*profiles), parse_gates(""), SystemClock())
+    webhooks = PodWebhooks(View(*profiles), MANAGER.parse(""), SystemClock())
 
     async def broken(request):
         raise RuntimeError("bug")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from koordinator.api import features
 from koordinator.api.core import ConfigMap, Node
 from koordinator.api.meta import Object, ObjectMeta
 from koordinator.api.registry import (
@@ -35,7 +36,6 @@ from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.changes import SpecObject
 from koordinator.manager.controllers.noderesource import NodeResources
 from koordinator.manager.controllers.pernode import METRICS, SLOS, MetricObject, PerNode, metric_spec, slo_spec
-from koordinator.manager.gates import parse_gates
 from koordinator.manager.metrics import Metrics
 from koordinator.manager.priorities import ensure_priority_classes
 from koordinator.manager.webhooks.pods.handlers import PodWebhooks
@@ -71,7 +71,7 @@ class ManagerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(options: ManagerOptions, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serve until cancelled. ``on_ready`` is called once, when caches are warm and webhooks registered."""
-    gates = parse_gates(options.feature_gates)
+    gates = features.MANAGER.parse(options.feature_gates)
     config = msgspec.structs.replace(load(options.kubeconfig, options.master), user_agent="koordinator-manager")
     async with Client(config, clock) as client:
         try:

@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
-from koordinator.api import cpuset, keys, priority, qos, quantity, wirejson
+from koordinator.api import priority, qos
+from koordinator.api.annotations import Malformed
 from koordinator.api.core import Node, Pod
 from koordinator.api.meta import parse_time
+from koordinator.api.numa import NODE_RESERVATION, RESOURCE_STATUS, reserved_resources
 from koordinator.api.priority import Band
 from koordinator.api.qos import QoS
 from koordinator.api.resources import CPU, MEMORY, amount, pod_requests
@@ -79,7 +81,7 @@ def pod_share(pod: Pod) -> PodShare:
         band=priority.with_default(pod),
         exclusive=qos.with_default(pod) is QoS.LSE,
         request=request,
-        zones=_zones(pod.annotations.get(keys.RESOURCE_STATUS)),
+        zones=_zones(pod.annotations),
         problem=problem,
     )
 
@@ -88,20 +90,9 @@ def _pair(amounts: Mapping[str, int]) -> Pair:
     return min(amounts.get(CPU, 0), LIMIT), min(amounts.get(MEMORY, 0), LIMIT)
 
 
-class _NumaNode(msgspec.Struct):
-    node: int = 0
-
-
-class _ResourceStatus(msgspec.Struct):
-    numa_node_resources: list[_NumaNode] | None = msgspec.field(default=None, name="numaNodeResources")
-
-
-def _zones(raw: str | None) -> tuple[int, ...]:
-    if not raw:
-        return ()
-    try:
-        status = wirejson.decode(raw, _ResourceStatus)
-    except ValueError:
+def _zones(annotations: Mapping[str, str]) -> tuple[int, ...]:
+    status = RESOURCE_STATUS.read(annotations)
+    if status is None or isinstance(status, Malformed):
         return ()
     return tuple(zone.node for zone in status.numa_node_resources or [])
 
@@ -171,27 +162,19 @@ def node_share(node: Node) -> NodeShare:
     reader = _Reader()
     capacity = reader.pair(node.status.capacity, "status.capacity")
     allocatable = reader.pair(node.status.allocatable, "status.allocatable")
-    annotated = annotated_reservation(node.annotations.get(keys.NODE_RESERVATION))
+    annotated = annotated_reservation(node.annotations)
     kubelet = (capacity[0] - allocatable[0], capacity[1] - allocatable[1])
     reserved = (max(kubelet[0], annotated[0], 0), max(kubelet[1], annotated[1], 0))
     return NodeShare(capacity, reserved, "; ".join(reader.problems))
 
 
-class _Reservation(msgspec.Struct):
-    resources: dict[str, str | int | float] | None = None
-    reserved_cpus: str = msgspec.field(default="", name="reservedCPUs")
-
-
-def annotated_reservation(raw: str | None) -> Pair:
+def annotated_reservation(annotations: Mapping[str, str]) -> Pair:
     """What the node reservation annotation keeps back. Unreadable text keeps nothing back."""
-    if not raw:
+    reservation = NODE_RESERVATION.read(annotations)
+    if reservation is None or isinstance(reservation, Malformed):
         return ZERO
     try:
-        reservation = wirejson.decode(raw, _Reservation)
-        memory = quantity.value((reservation.resources or {}).get(MEMORY, 0))
-        if reservation.reserved_cpus:
-            return len(cpuset.parse(reservation.reserved_cpus)) * 1000, memory
-        return quantity.milli_value((reservation.resources or {}).get(CPU, 0)), memory
+        return _pair(reserved_resources(reservation))
     except ValueError:
         return ZERO
 

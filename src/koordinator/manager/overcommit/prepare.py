@@ -1,19 +1,25 @@
 """What to write on a Node for calculated batch resources: status entries and the annotation that remembers the total."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from koordinator.api import keys, numbers, priority, quantity, wirejson
+from koordinator.api import keys, quantity
+from koordinator.api.annotations import Malformed
 from koordinator.api.core import Node
+from koordinator.api.nodes import (
+    ORIGIN_EXTENDED_ALLOCATABLE,
+    THIRD_PARTY_ALLOCATIONS,
+    OriginAllocatable,
+    normalization_ratio,
+    third_party_sum,
+)
 from koordinator.api.priority import Band
-from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, as_quantity
+from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, as_quantity, wire
 
 BATCH = (BATCH_CPU, BATCH_MEMORY)
 ORIGIN = keys.ORIGIN_EXTENDED_ALLOCATABLE
-THIRD_PARTY = keys.THIRD_PARTY_ALLOCATIONS
 
 
 class Prepared(msgspec.Struct):
@@ -22,20 +28,6 @@ class Prepared(msgspec.Struct):
     resources: dict[str, int | None]
     annotations: dict[str, str]
     problem: str = ""
-
-
-class _Origin(msgspec.Struct):
-    resources: dict[str, Any] | None = None
-
-
-class _Allocation(msgspec.Struct):
-    name: str = ""
-    priority: str = ""
-    resources: dict[str, str | int | float] | None = None
-
-
-class _Allocations(msgspec.Struct):
-    allocations: list[_Allocation] | None = None
 
 
 def prepare_batch(calculated: Mapping[str, int | None], annotations: Mapping[str, str] | None, ratio: float = 1.0) -> Prepared:
@@ -47,26 +39,23 @@ def prepare_batch(calculated: Mapping[str, int | None], annotations: Mapping[str
     total = {name: _normalized(name, calculated.get(name), ratio) for name in BATCH}
     result = Prepared(resources=dict(total), annotations={})
     if annotations is not None:
-        result.annotations[ORIGIN] = remember(annotations.get(ORIGIN), total)
+        result.annotations[ORIGIN] = remember(annotations, total)
     if None in total.values():
         return result
     try:
-        taken = third_party(annotations.get(THIRD_PARTY)) if annotations else {}
+        taken = third_party(annotations or {})
     except ValueError as err:
-        result.problem = f"metadata.annotations[{THIRD_PARTY}]: {err}"
+        result.problem = f"metadata.annotations: {err}"
         return result
     if taken:
         result.resources = {name: max((total[name] or 0) - taken.get(name, 0), 0) for name in BATCH}
     return result
 
 
-def usable_ratio(text: str | None) -> float:
-    """The CPU normalisation ratio in an annotation; 1 when there is none or it cannot be read."""
-    try:
-        ratio = numbers.decimal_float(text) if text else 1.0
-    except ValueError:
-        return 1.0
-    return ratio if ratio > 0 and math.isfinite(ratio) else 1.0
+def usable_ratio(annotations: Mapping[str, str] | None) -> float:
+    """The CPU normalisation ratio that annotations carry; 1 when there is none or it cannot be read."""
+    ratio = normalization_ratio(annotations)
+    return 1.0 if isinstance(ratio, Malformed) or ratio <= 0 else ratio
 
 
 def _normalized(name: str, number: int | None, ratio: float) -> int | None:
@@ -76,29 +65,20 @@ def _normalized(name: str, number: int | None, ratio: float) -> int | None:
     return -(-milli // 1000)
 
 
-def remember(existing: str | None, total: Mapping[str, int | None]) -> str:
+def remember(annotations: Mapping[str, str], total: Mapping[str, int | None]) -> str:
     """The origin annotation with ``total`` merged in; a reset is remembered as zero."""
-    resources: dict[str, Any] = {}
-    if existing:
-        try:
-            resources = dict(wirejson.decode(existing, _Origin).resources or {})
-        except ValueError:
-            resources = {}
-    for name, number in total.items():
-        resources[name] = str(as_quantity(name, number or 0))
-    return wirejson.encode({"resources": resources})
+    found = ORIGIN_EXTENDED_ALLOCATABLE.read(annotations)
+    origin = OriginAllocatable() if found is None or isinstance(found, Malformed) else found
+    numbers = {name: number or 0 for name, number in total.items()}
+    return ORIGIN_EXTENDED_ALLOCATABLE.write(OriginAllocatable(resources={**(origin.resources or {}), **wire(numbers)}))
 
 
-def third_party(raw: str | None) -> dict[str, int]:
+def third_party(annotations: Mapping[str, str]) -> dict[str, int]:
     """What others have taken out of the batch resources, summed. Raises ValueError when it cannot be read."""
-    if not raw:
-        return {}
-    taken: dict[str, int] = {}
-    for allocation in wirejson.decode(raw, _Allocations).allocations or []:
-        if priority.by_name(allocation.priority) is Band.BATCH:
-            for name, given in (allocation.resources or {}).items():
-                taken[name] = taken.get(name, 0) + quantity.value(given)
-    return taken
+    found = THIRD_PARTY_ALLOCATIONS.read(annotations)
+    if isinstance(found, Malformed):
+        raise ValueError(str(found))  # noqa: TRY004 — data, not a bug
+    return {name: one.value for name, one in third_party_sum(found, Band.BATCH).items()} if found else {}
 
 
 def changed_status(node: Node, prepared: Prepared) -> dict[str, Any]:

@@ -2,62 +2,47 @@
 because the container runtime's own request no longer says so.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from koordinator.api import keys, quantity, wirejson
-from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY
-
-KEY = keys.EXTENDED_RESOURCE_SPEC
+from koordinator.api import keys
+from koordinator.api.annotations import Malformed
+from koordinator.api.core import Quantities
+from koordinator.api.podqos import EXTENDED_RESOURCE_SPEC, ContainerResources, ExtendedResourceSpec
+from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, exact, texts
 
 
 def write_extended_spec(pod: dict[str, Any]) -> None:
     """Bring the annotation up to date in place. Raises ValueError when the one that is there cannot be read."""
-    wanted = _containers(pod)
+    wanted = dict(_specs(pod))
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
-    raw = annotations.get(KEY, "")
-    existing = _read(raw)
-    if _same(existing, wanted):
+    found = EXTENDED_RESOURCE_SPEC.read(annotations)
+    if isinstance(found, Malformed):
+        raise ValueError(f"metadata.annotations: {found}")  # noqa: TRY004 — data, not a bug
+    if _numbers((found and found.containers) or {}) == _numbers(wanted):
         return
-    text = wirejson.encode({"containers": wanted} if wanted else {})
     metadata = pod.setdefault("metadata", {})
-    metadata["annotations"] = {**annotations, KEY: text}
+    text = EXTENDED_RESOURCE_SPEC.write(ExtendedResourceSpec(containers=wanted or None))
+    metadata["annotations"] = {**annotations, keys.EXTENDED_RESOURCE_SPEC: text}
 
 
-def _containers(pod: dict[str, Any]) -> dict[str, dict[str, dict[str, str]]]:
-    found = {}
+def _specs(pod: dict[str, Any]) -> Iterator[tuple[str, ContainerResources]]:
+    """Containers that name batch resources, and which."""
     for container in (pod.get("spec") or {}).get("containers") or []:
         resources = container.get("resources") or {}
-        parts = {part: _batch(resources.get(part)) for part in ("requests", "limits")}
-        if any(parts.values()):
-            found[container.get("name", "")] = {part: amounts for part, amounts in parts.items() if amounts}
-    return found
+        requests, limits = _batch(resources.get("requests")), _batch(resources.get("limits"))
+        if requests or limits:
+            yield container.get("name", ""), ContainerResources(requests=requests, limits=limits)
 
 
-def _batch(amounts: dict[str, Any] | None) -> dict[str, str]:
-    if not amounts:
-        return {}
-    return {name: str(quantity.read(amounts[name])) for name in (BATCH_CPU, BATCH_MEMORY) if name in amounts}
+def _batch(amounts: dict[str, Any] | None) -> Quantities | None:
+    found = exact({name: text for name, text in (amounts or {}).items() if name in (BATCH_CPU, BATCH_MEMORY)})
+    return texts(found) or None
 
 
-def _read(raw: str) -> dict[str, Any]:
-    if not raw:
-        return {}
-    try:
-        return wirejson.decode(raw, dict[str, dict[str, Any]]).get("containers") or {}
-    except ValueError as err:
-        raise ValueError(f"metadata.annotations[{KEY}] cannot be read: {err}") from err
-
-
-def _same(existing: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Equal by number, whatever text the quantities are written in."""
-    return _numbers(existing) == _numbers(wanted)
-
-
-def _numbers(containers: dict[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
-    def read(amounts: dict[str, Any]) -> dict[str, int]:
-        return {name: quantity.read(text).nano for name, text in amounts.items()}
-
-    try:
-        return {name: {part: read(amounts) for part, amounts in parts.items() if amounts} for name, parts in containers.items()}
-    except (ValueError, AttributeError) as err:
-        raise ValueError(f"metadata.annotations[{KEY}] cannot be read: {err}") from err
+def _numbers(containers: Mapping[str, ContainerResources]) -> dict[str, Any]:
+    """By number, whatever text the quantities are written in."""
+    return {
+        name: {part: exact(amounts) for part, amounts in (("requests", one.requests), ("limits", one.limits)) if amounts}
+        for name, one in containers.items()
+    }

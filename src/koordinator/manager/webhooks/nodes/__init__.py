@@ -1,0 +1,1 @@
+"""What happens to nodes on their way into the cluster."""

@@ -1,4 +1,7 @@
+import pytest
+
 from koordinator.api.registry import NAMESPACES, PODS
+from koordinator.kube.errors import Forbidden, NotFound
 from koordinator.kube.store import PatchType
 
 POD = {"metadata": {"generateName": "p-"}, "spec": {"containers": [{"name": "main", "image": "pause:3"}]}}
@@ -20,3 +23,16 @@ async def test_a_pod_lives_and_dies(apiserver):
 async def test_the_namespaces_of_a_new_cluster(apiserver):
     names = {namespace.name for namespace in (await apiserver.client.list(NAMESPACES)).items}
     assert {"default", "kube-system", "koordinator-system", "kube-node-lease"} <= names
+
+
+async def test_a_namespace_goes_when_its_finalizer_does(apiserver):
+    client = apiserver.client
+    await client.create(NAMESPACES, {"metadata": {"name": "demo"}})
+    await client.create(PODS, POD, "demo")
+    await client.delete(NAMESPACES, "demo")
+    assert (await client.get(NAMESPACES, "demo")).status.phase == "Terminating"
+    with pytest.raises(Forbidden, match="unable to create new content in namespace demo because it is being terminated"):
+        await client.create(PODS, POD, "demo")
+    await client.patch(NAMESPACES, "demo", {"spec": {"finalizers": []}}, subresource="finalize")
+    with pytest.raises(NotFound):
+        await client.get(NAMESPACES, "demo")

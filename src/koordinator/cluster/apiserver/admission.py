@@ -11,7 +11,7 @@ from koordinator.cluster.apiserver.calls import Call
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
 from koordinator.cluster.apiserver.kinds.pods import add_default_tolerations
 from koordinator.cluster.apiserver.refusals import forbidden, not_found
-from koordinator.cluster.apiserver.store import Store
+from koordinator.cluster.apiserver.store import Entry, Store
 from koordinator.cluster.apiserver.webhooks import Hook, Review, WebhookCaller, compile_hooks
 
 _MUTATING = "mutatingwebhookconfigurations.admissionregistration.k8s.io"
@@ -47,7 +47,7 @@ class Admission:
         if key == _PRIORITY_CLASSES:
             self._priorities = {entry.name: _priority(entry.decode()) for entry in entries}
         else:
-            self._hooks[key] = [hook for entry in entries for hook in compile_hooks(entry.decode())]
+            self._hooks[key] = [hook for entry in sorted(entries, key=_name) for hook in compile_hooks(entry.decode())]
             self._asked.clear()
 
     # The server's own demands
@@ -149,6 +149,10 @@ class Admission:
             return hook.namespaces.matches(metadata.get("labels") or {})
         space = self._store.head("namespaces", "", metadata.get("namespace", ""))
         return hook.namespaces.matches(space.labels if space else {})
+
+
+def _name(entry: Entry) -> str:
+    return entry.name
 
 
 def _priority(obj: Json) -> _Priority:

@@ -5,7 +5,6 @@ No routing table and no middleware: a path of the Kubernetes API says by itself 
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -17,10 +16,11 @@ from koordinator.cluster.apiserver.catalog import Catalog
 from koordinator.cluster.apiserver.discovery import VERSION, Discovery
 from koordinator.cluster.apiserver.openapi import OpenApi
 from koordinator.cluster.apiserver.refusals import Refused, broken, no_such_path, not_allowed, status_of
-from koordinator.cluster.apiserver.router import Router
+from koordinator.cluster.apiserver.router import Result, Router, Stream
 from koordinator.kube.errors import ApiError
 
 BODY_LIMIT = 3 << 20
+STALL_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
@@ -48,7 +48,7 @@ class Handler:
             return _refusal(Refused(413, "RequestEntityTooLarge", limit))
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception as err:
+        except Exception as err:  # noqa: BLE001 — a mistake of ours is one request's 500, not the server's end
             _log.exception("request failed", method=request.method, path=path)
             return _refusal(broken(f"{type(err).__name__}: {err}"))
 
@@ -62,7 +62,7 @@ class Handler:
     def _authenticated(self, header: str) -> bool:
         return hmac.compare_digest(header.encode(errors="replace"), self._expected)
 
-    async def _answer(self, request: web.BaseRequest, path: str, query: str) -> Answer | AsyncIterator[bytes]:
+    async def _answer(self, request: web.BaseRequest, path: str, query: str) -> Result:
         headers = request.headers
         if not self._authenticated(headers.get("Authorization", "")):
             raise Refused(401, "Unauthorized", "Unauthorized")
@@ -102,22 +102,28 @@ def _refusal(err: ApiError) -> web.Response:
     return web.Response(status=err.code or 500, body=msgspec.json.encode(status), headers=headers)
 
 
-async def _stream(request: web.BaseRequest, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+async def _stream(request: web.BaseRequest, chunks: Stream) -> web.StreamResponse:
     """Send chunks as they come. What goes wrong after the first byte can only end the stream."""
     plain_text = request.raw_path.partition("?")[0].endswith("/log")
     response = web.StreamResponse(headers={"Content-Type": "text/plain" if plain_text else JSON_TYPE})
     try:
         await response.prepare(request)
         async for chunk in chunks:
-            await response.write(chunk)
+            async with asyncio.timeout(STALL_SECONDS):
+                await response.write(chunk)
         await response.write_eof()
+    except TimeoutError:
+        _log.warning("a client stopped reading and was cut off", path=request.raw_path)
+        if request.transport is not None:
+            request.transport.abort()
     except ConnectionError:
-        pass
+        pass  # the client has gone
     finally:
-        await chunks.aclose()  # type: ignore[attr-defined]
+        await chunks.aclose()
     return response
 
 
 def make_request(*args: Any, **kwargs: Any) -> web.BaseRequest:
     """A request that may carry a large object."""
-    return web.BaseRequest(*args, loop=asyncio.get_running_loop(), client_max_size=BODY_LIMIT, **kwargs)
+    kwargs["loop"] = asyncio.get_running_loop()
+    return web.BaseRequest(*args, client_max_size=BODY_LIMIT, **kwargs)

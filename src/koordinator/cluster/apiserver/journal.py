@@ -81,7 +81,7 @@ class Journal:
         try:
             problems = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problems != "ok":
-                raise sqlite3.DatabaseError(problems)
+                raise self._damaged(problems)
             found = self._connection.execute("SELECT value FROM meta WHERE key = 'resourceVersion'").fetchone()
             rows = self._connection.execute("SELECT id, resource, value FROM objects ORDER BY id").fetchall()
         except sqlite3.DatabaseError as err:
@@ -120,7 +120,7 @@ class Journal:
             )
         return connection
 
-    def _damaged(self, err: sqlite3.Error) -> Unavailable:
+    def _damaged(self, err: object) -> Unavailable:
         return Unavailable(
             f"cluster state {self.path}", f"cannot be read ({err})", "restore a copy, or move the file away to start empty"
         )

@@ -1,7 +1,7 @@
 """``pods/log``: passed through from the kubelet endpoint of the pod's node, as a stream."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ class PodLogs:
         if self._session is not None:
             await self._session.close()
 
-    async def read(self, call: Call) -> AsyncIterator[bytes] | Answer:
+    async def read(self, call: Call) -> AsyncGenerator[bytes, None] | Answer:
         """The log as a stream. Raises: Refused (400, 404, 500)."""
         entry = self._store.get("pods", call.namespace, call.name)
         if entry is None:
@@ -75,7 +75,7 @@ class PodLogs:
         )
 
 
-async def _chunks(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
+async def _chunks(response: "aiohttp.ClientResponse") -> AsyncGenerator[bytes, None]:
     try:
         async for chunk in response.content.iter_any():
             yield chunk

@@ -1,15 +1,15 @@
 """Get, list and watch: durable state as the bytes it is stored as, in pages and in streams."""
 
+import asyncio
 import base64
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
 
 import msgspec
 
 from koordinator.clock import Clock
 from koordinator.cluster.apiserver.calls import Answer, Call
-from koordinator.cluster.apiserver.kinds.base import Kind
 from koordinator.cluster.apiserver.refusals import Refused, bad_request, expired, not_found
 from koordinator.cluster.apiserver.selectors import EntryTest, entry_test
 from koordinator.cluster.apiserver.shapes import shape_of
@@ -34,7 +34,7 @@ class Reader:
         self.store, self.clock = store, clock
         self._snapshots: OrderedDict[str, _Snapshot] = OrderedDict()
         self._tokens = 0
-        self.watchers: dict[Watcher, Callable[[], None]] = {}
+        self._reminders: dict[Watcher, Callable[[], None]] = {}
 
     def get(self, call: Call) -> Answer:
         entry = self.store.get(call.kind.key, call.namespace, call.name)
@@ -53,35 +53,31 @@ class Reader:
             token, left = self._keep(_Snapshot(snapshot.rv, rest)), len(rest)
         return Answer(200, shape_of(call, self.clock).many(entries, _list_meta(snapshot.rv, token, left)))
 
-    async def watch(self, call: Call) -> AsyncIterator[bytes]:
-        """Chunks of event lines until the watch ends. Raises: Refused (400, 410) before the first."""
-        kind, shape = call.kind, shape_of(call, self.clock)
-        watcher = Watcher(self.store.collection(kind.key), call.namespace, _test(call), shape.event)
-        watcher.start(self._start_of(call, kind))
+    def watch(self, call: Call) -> "WatchStream":
+        """The stream of a watch. Raises: Refused (400, 410)."""
+        shape = shape_of(call, self.clock)
+        seconds, rv = call.number("timeoutSeconds"), self._start_of(call)
+        watcher = Watcher(self.store.collection(call.kind.key), call.namespace, _test(call), shape.event)
+        watcher.start(rv)
         bookmarks = call.flag("allowWatchBookmarks")
         if call.flag("sendInitialEvents") and bookmarks:
             watcher.send(shape.bookmark(self.store.rv, initial_end=True))
-        self.watchers[watcher] = lambda: watcher.send(shape.bookmark(self.store.rv)) if bookmarks else None
-        return self._chunks(watcher)
+        self._reminders[watcher] = lambda: watcher.send(shape.bookmark(self.store.rv)) if bookmarks else None
+        stream = WatchStream(watcher, lambda: self._reminders.pop(watcher, None))
+        if seconds:
+            stream.end_after(self.clock.sleep(seconds))
+        return stream
 
     def tick(self) -> None:
         """Tell every watch that wants to know how far the store has come."""
-        for remind in list(self.watchers.values()):
+        for remind in list(self._reminders.values()):
             remind()
 
-    async def _chunks(self, watcher: Watcher) -> AsyncIterator[bytes]:
-        try:
-            while chunk := await watcher.next():
-                yield chunk
-        finally:
-            watcher.stop()
-            self.watchers.pop(watcher, None)
-
     def stop(self) -> None:
-        for watcher in list(self.watchers):
+        for watcher in list(self._reminders):
             watcher.stop()
 
-    def _start_of(self, call: Call, kind: Kind) -> int | None:
+    def _start_of(self, call: Call) -> int | None:
         """After which change a watch begins; None for everything that there is, then changes."""
         if call.flag("sendInitialEvents"):
             return None
@@ -130,6 +126,36 @@ class Reader:
         while len(self._snapshots) > SNAPSHOTS:
             self._snapshots.popitem(last=False)
         return base64.urlsafe_b64encode(token.encode()).decode()
+
+
+class WatchStream:
+    """The chunks of one watch. ``aclose`` ends it, however far it has come."""
+
+    def __init__(self, watcher: Watcher, forget: Callable[[], object]) -> None:
+        self._watcher, self._forget = watcher, forget
+        self._timer: asyncio.Task[None] | None = None
+
+    def end_after(self, time: Coroutine[None, None, None]) -> None:
+        async def end() -> None:
+            await time
+            self._watcher.stop()
+
+        self._timer = asyncio.create_task(end())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._watcher.next()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        self._watcher.stop()
+        self._forget()
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _test(call: Call) -> EntryTest | None:

@@ -1,16 +1,17 @@
 """From a call to the verb that answers it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from koordinator.cluster.apiserver.calls import Answer, Call
 from koordinator.cluster.apiserver.deletes import Deleter
 from koordinator.cluster.apiserver.logs import PodLogs
-from koordinator.cluster.apiserver.reads import Reader
+from koordinator.cluster.apiserver.reads import Reader, WatchStream
 from koordinator.cluster.apiserver.refusals import no_such_path, not_allowed
 from koordinator.cluster.apiserver.subresources import Subresources
 from koordinator.cluster.apiserver.writes import Writer
 
-Result = Answer | AsyncIterator[bytes]
+Stream = WatchStream | AsyncGenerator[bytes, None]
+Result = Answer | Stream
 
 
 class Router:
@@ -24,7 +25,7 @@ class Router:
         subresource = call.target.subresource
         if subresource and subresource not in call.kind.subresources:
             raise no_such_path()
-        if subresource not in ("", "status"):
+        if subresource not in ("", "status", "finalize"):
             return await self._special(call, subresource)
         if call.name:
             return await self._one(call)
@@ -33,7 +34,7 @@ class Router:
     async def _one(self, call: Call) -> Result:
         match call.method:
             case "GET" if call.flag("watch"):
-                return await self._reader.watch(call)
+                return self._reader.watch(call)
             case "GET":
                 return self._reader.get(call)
             case "PUT":
@@ -47,7 +48,7 @@ class Router:
     async def _many(self, call: Call) -> Result:
         match call.method:
             case "GET" if call.flag("watch"):
-                return await self._reader.watch(call)
+                return self._reader.watch(call)
             case "GET":
                 return self._reader.list(call)
             case "POST" if call.namespace or not call.kind.namespaced:
@@ -66,8 +67,6 @@ class Router:
                 return self._others.get_scale(call)
             case "scale", "PUT" | "PATCH":
                 return await self._others.put_scale(call)
-            case "finalize", "PUT" | "PATCH":
-                return await self._others.finalize(call)
             case "log", "GET":
                 return await self._logs.read(call)
         raise not_allowed()

@@ -17,7 +17,6 @@ from koordinator.cluster.apiserver.http import Handler
 from koordinator.cluster.apiserver.journal import DataLock, Journal
 from koordinator.cluster.apiserver.kinds import builtin
 from koordinator.cluster.apiserver.logs import PodLogs
-from koordinator.cluster.apiserver.namespaces import NamespaceCleaner
 from koordinator.cluster.apiserver.reads import BOOKMARK_SECONDS, Reader
 from koordinator.cluster.apiserver.router import Router
 from koordinator.cluster.apiserver.store import Store
@@ -41,7 +40,6 @@ class Server:
         self.reader = Reader(self.store, clock)
         self.writer = Writer(self.store, self.admission, clock)
         self.deleter = Deleter(self.writer, self.admission, clock)
-        self.namespaces = NamespaceCleaner(self.store, self.catalog, self.deleter)
         self.logs = PodLogs(self.store, data)
         others = Subresources(self.writer, self.deleter, clock)
         self.router = Router(self.reader, self.writer, self.deleter, others, self.logs)
@@ -50,7 +48,7 @@ class Server:
     @contextlib.asynccontextmanager
     async def open(cls, data: Path, clock: Clock, *, install_crds: bool = True) -> "AsyncIterator[Server]":
         """A server over a data directory for the length of a ``with`` block. Raises: Unavailable."""
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 — nobody is served yet
         lock = DataLock(data)
         try:
             server = cls(Journal(data / "state.db"), data, clock)
@@ -66,7 +64,6 @@ class Server:
             self.catalog.add(kind)
         self.admission.start()
         self.definitions.start()
-        self.namespaces.start()
         await bootstrap.install(self.catalog, self.writer, crds=install_crds)
 
     def handler(self, token: str) -> Handler:
@@ -74,12 +71,11 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.namespaces.run())]
+        ticker = asyncio.create_task(self._tick())
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
+            ticker.cancel()
             self.reader.stop()
             await self.store.close()
             await self.webhooks.close()

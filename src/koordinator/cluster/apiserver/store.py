@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
+import structlog
 
 from koordinator.clock import Clock
 from koordinator.cluster.apiserver.journal import Batch, Journal, Row
@@ -21,6 +22,7 @@ Fields = Callable[[Json], dict[str, str]]
 
 HISTORY = 50_000
 HISTORY_SECONDS = 300.0
+_log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -137,6 +139,7 @@ class Store:
         self._staged: list[_Staged] = []
         self._writing = False
         self._unloaded: dict[str, list[Row]] = {}
+        self._idle: asyncio.Future[None] | None = None  # somebody waits for the last write
         self._taps: list[Callable[[str, Change], None]] = []
 
     def open(self) -> None:
@@ -204,8 +207,9 @@ class Store:
 
     async def close(self) -> None:
         """Wait until everything staged is on disk."""
-        while self._staged or self._writing:
-            await asyncio.sleep(0)
+        if self._staged or self._writing:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
         self._journal.close()
 
     def _flush(self) -> None:
@@ -219,10 +223,13 @@ class Store:
 
     def _written(self, staged: list[_Staged], err: BaseException | None) -> None:
         self._writing = False
-        if err is not None:
-            return self._lost(staged, err)
-        self._show(staged)
-        return self._flush()
+        if err is None:
+            self._show(staged)
+        else:
+            self._lost(staged, err)
+        self._flush()
+        if self._idle is not None and not self._writing and not self._idle.done():
+            self._idle.set_result(None)
 
     def _lost(self, staged: list[_Staged], err: BaseException) -> None:
         """The disk refused: nothing of this batch, nor of what was staged on top of it, has happened."""
@@ -248,14 +255,24 @@ class Store:
                 del self._heads[key]
             self.rv = change.after.rv
             collection.remember(change)
-            for listener in tuple(collection.listeners):
-                listener(change)
-            change.line = None
-            for tap in self._taps:
-                tap(key[0], change)
+            self._tell(collection, change)
         for item in staged:
             if not item.future.done():
                 item.future.set_result(item.change.after)
+
+    def _tell(self, collection: Collection, change: Change) -> None:
+        """Tell everybody. One listener's mistake must not cost the others, or the store, this change."""
+        for listener in tuple(collection.listeners):
+            try:
+                listener(change)
+            except Exception:  # noqa: BLE001 — logged
+                _log.exception("a watch cannot take a change", resource=collection.resource, name=change.after.name)
+        change.line = None
+        for tap in self._taps:
+            try:
+                tap(collection.resource, change)
+            except Exception:  # noqa: BLE001 — logged
+                _log.exception("the server cannot take a change", resource=collection.resource, name=change.after.name)
 
 
 def _row(item: _Staged) -> Row:

@@ -122,18 +122,6 @@ class Subresources:
         heads = [self._writer.store.head(_BUDGETS, call.namespace, entry.name) for entry in collection.entries(call.namespace)]
         return [head for head in heads if head is not None and _guards(head.decode(), labels)]
 
-    async def finalize(self, call: Call) -> Answer:
-        """PUT or PATCH of a namespace's own finalizers: with the last one a namespace that is being deleted goes."""
-        head = self._writer.head(call)
-        obj = head.decode()
-        posted = patcher(call)(head.decode()) if call.method == "PATCH" else decode_object(call)
-        left = list((as_object(posted).get("spec") or {}).get("finalizers") or [])
-        obj["spec"]["finalizers"] = left
-        metadata = obj["metadata"]
-        gone = bool(metadata.get("deletionTimestamp")) and not left and not metadata.get("finalizers")
-        entry = await self._writer.commit(call, head, obj, delete=gone)
-        return Answer(200, entry.raw)
-
     def get_scale(self, call: Call) -> Answer:
         entry = self._writer.store.get(call.kind.key, call.namespace, call.name)
         if entry is None:

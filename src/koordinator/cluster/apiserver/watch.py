@@ -42,6 +42,7 @@ class Watcher:
         else:
             for change in self._collection.since(rv):
                 self.offer(change)
+                change.line = None
         self._collection.listeners.add(self.offer)
 
     def stop(self) -> None:

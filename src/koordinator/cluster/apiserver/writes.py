@@ -77,7 +77,7 @@ class Writer:
         if not metadata.get("resourceVersion") and not call.kind.rules.unconditional_update:
             detail = "must be specified for an update"
             raise invalid(call.kind.kind, call.kind.group, call.name, [wrong("metadata.resourceVersion", 0, detail)])
-        return await self.change(call, lambda _: posted)
+        return await self.change(call, lambda _: {**posted, "metadata": dict(metadata)})
 
     async def patch(self, call: Call) -> Entry:
         """PATCH in the dialect that the content type names. Raises: Refused."""
@@ -117,12 +117,15 @@ class Writer:
         insists = _check_preconditions(kind, head, obj["metadata"])
         if call.target.subresource == "status":
             obj = _only_status(kind, obj, old)
+        elif call.target.subresource == "finalize":
+            obj = _only_finalizers(obj, old)
         elif kind.rules.has_status:
             _put_or_drop(obj, "status", old.get("status"))
         _restore_metadata(kind, obj, old)
         kind.rules.decode(obj, kind)
         kind.rules.default(obj)
-        kind.rules.prepare_update(obj, old)
+        if call.target.subresource != "finalize":
+            kind.rules.prepare_update(obj, old)
         obj = await self._mutated(call, obj, old, "UPDATE")
         _restore_metadata(kind, obj, old)
         if kind.rules.generation and _spec_differs(obj, old):
@@ -249,12 +252,18 @@ def _spec_differs(obj: Json, old: Json) -> bool:
     return any(obj.get(key) != old.get(key) for key in keys)
 
 
+def _only_finalizers(obj: Json, old: Json) -> Json:
+    """What a write of a namespace's ``finalize`` subresource may change."""
+    finalizers = (obj.get("spec") or {}).get("finalizers") or []
+    return {**old, "metadata": dict(old["metadata"]), "spec": {**old["spec"], "finalizers": finalizers}}
+
+
 def _is_finished(kind: Kind, obj: Json) -> bool:
-    """Whether an object that was waiting for its finalizers may go now. A namespace has some of its own, in its spec."""
+    """Whether an object that was waiting for its finalizers may go now."""
     metadata = obj["metadata"]
     waits = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
     if kind.key == "namespaces":
-        waits = waits or obj["spec"].get("finalizers")
+        waits = waits or (obj.get("spec") or {}).get("finalizers")
     return bool(metadata.get("deletionTimestamp")) and not waits
 
 

@@ -5,8 +5,9 @@ import binascii
 from collections.abc import Iterator
 
 from koordinator.api import core
+from koordinator.api.meta import Object
 from koordinator.cluster.apiserver.kinds import columns, podspec
-from koordinator.cluster.apiserver.kinds.base import Json, Kind, Rules, undecodable
+from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules, undecodable
 from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, required, unsupported, wrong
 
 _HIGHEST_USER_PRIORITY = 1_000_000_000
@@ -74,8 +75,8 @@ class NodeRules(Rules):
 
 
 class ConfigMapRules(Rules):
-    columns = columns.CONFIG_MAPS
-    model = core.ConfigMap
+    columns: tuple[Column, ...] = columns.CONFIG_MAPS
+    model: type[Object] = core.ConfigMap
 
     def validate_update(self, obj: Json, old: Json) -> Iterator[FieldError]:
         if old.get("immutable"):

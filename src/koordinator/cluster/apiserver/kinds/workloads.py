@@ -36,7 +36,7 @@ class _Workload(Object):
 class WorkloadRules(Rules):
     """What all kinds with a pod template share."""
 
-    model = _Workload
+    model: type[Object] = _Workload
     has_status = True
     generation = True
     restart: tuple[str, ...] = ("Always",)

@@ -4,6 +4,7 @@ Reasons and messages are part of the protocol, the misspelt ones too.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ OVERLAP = "NodeStrategiesOverlap"
 CONFLICT = "ExistNodeConfict"  # the wire's own spelling
 
 _MAX_VIRTUAL_NODES = 10_000
+_ABBREVIATION = re.compile(r"(cpu|cfs|cat|mba|lsr|ls|be)(?=[A-Z])")
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -32,7 +34,7 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str | dict[str, Any]
 
     def __str__(self) -> str:
-        return f"___{wirejson.encode({'reason': self.reason, 'message': self.message})}___"
+        return f"___{wirejson.encode(self)}___"
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -168,8 +170,16 @@ def _value_problem(checked: Checked, config: msgspec.Struct) -> dict[str, Any] |
 
 
 def _worded(problem: Problem) -> tuple[str, str]:
-    name = problem.field.rpartition(".")[2]
-    return problem.field, f"{name} {problem.rule}"
+    """Path and rule with the field names that the webhook's clients know: capitals first, abbreviations in capitals."""
+    path = ".".join(map(_capitalised, problem.field.split(".")))
+    rule = " ".join(_capitalised(word) if word.endswith("Percent") else word for word in problem.rule.split(" "))
+    return path, f"{path.rpartition('.')[2]} {rule}"
+
+
+def _capitalised(name: str) -> str:
+    if match := _ABBREVIATION.match(name):
+        return match[0].upper() + name[match.end() :]
+    return name[:1].upper() + name[1:]
 
 
 def _name_problem(key: str, nodes: Sequence[Entry]) -> str:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import aiohttp
 import msgspec
@@ -22,6 +23,7 @@ from koordinator.api.registry import EVENTS, LEASES, NODES, PODS
 from koordinator.clock import SystemClock
 from koordinator.cluster.apiserver.app import ApiServerOptions, RunningServer, serve
 from koordinator.cluster.nodes.process import ProcessOptions, run, usable
+from koordinator.cluster.nodes.process.cgroups import detect
 from koordinator.cluster.nodes.process.podspec import RAW_PODS
 from koordinator.cluster.nodes.process.runtime import start_ticks
 from koordinator.kube import config
@@ -139,8 +141,6 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 def _clean(parent: str) -> None:
-    from koordinator.cluster.nodes.process.cgroups import detect
-
     groups = detect(ROOT)
     while groups.kill(parent):
         pass
@@ -379,6 +379,31 @@ async def test_a_killed_agent_loses_nothing(cluster):
         await until(lambda: not pod_cgroups(cluster.options.cgroup_parent, deleted.metadata.uid))
         async with cluster.kubelet() as (session, url), session.get(f"{url}/containerLogs/default/ends/c0") as answer:
             assert await answer.text() == "late\n"
+
+
+async def test_agents_killed_at_any_moment_leave_one_process_per_pod(cluster):
+    """Services run exactly once in the end, jobs never twice at the same time, and nothing strays."""
+    random = Random(7)
+    for number in range(6):
+        with start_agent(cluster) as agent:
+            await cluster.create(f"service-{number}", sh("exec sleep 1000"))
+            await cluster.create(f"job-{number}", sh("exec sleep 0.1"), restartPolicy="Never")
+            await asyncio.sleep(random.uniform(0.3, 0.9))  # the moment of the kill is the test's subject
+            agent.kill()
+    async with cluster.node():
+        for number in range(6):
+            service = await cluster.until_phase(f"service-{number}", "Running")
+            status = service.status.container_statuses[0]
+            container = f"{service.metadata.uid}/{status.container_id.removeprefix('containerd://')}"
+            pids = cgroup_file("memory", f"{cluster.options.cgroup_parent}/kubepods/besteffort/pod{container}", "cgroup.procs")
+            assert len(pids.split()) == 1
+
+            async def ended(name=f"job-{number}") -> bool:
+                return (await cluster.pod(name)).status.phase in ("Succeeded", "Failed")
+
+            await until(ended)
+        groups = detect(ROOT)
+        assert len(groups.pids(cluster.options.cgroup_parent)) == 6
 
 
 async def test_leaving_pods_behind_on_request(cluster):

@@ -104,7 +104,11 @@ class ProcessPod(Pod):
         return 30.0
 
     def container(self, name: str) -> ProcessContainer:
-        return next(c for c in [*(self.spec.init_containers or []), *self.spec.containers] if c.name == name)
+        """Raises ValueError when there is none of this name."""
+        for container in [*(self.spec.init_containers or []), *self.spec.containers]:
+            if container.name == name:
+                return container
+        raise ValueError(f"the pod has no container {name!r}")
 
 
 class RawPod(Object):

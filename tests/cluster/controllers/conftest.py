@@ -26,7 +26,7 @@ class Running:
         ready = [asyncio.Event(), asyncio.Event()]
         self.nodes = HollowNodes(hollow, self.client, self.clock, lambda pod, why: None)
         pods = Informer(self.client, PODS, clock=self.clock)
-        pods.on(added=lambda pod: self._bind(pod, hollow))
+        pods.on(added=self._bind)
         jobs = [
             recorder.run(),
             serve(self.client, recorder, options, self.clock, ready[0].set),
@@ -46,10 +46,11 @@ class Running:
             failures = [result for result in results if not isinstance(result, asyncio.CancelledError)]
             assert failures == []
 
-    def _bind(self, pod, hollow):
+    def _bind(self, pod):
         if pod.spec.node_name or pod.metadata.deletion_timestamp:
             return
-        node = f"{hollow.prefix}-{next(self._turn) % hollow.count}"
+        open_nodes = [node.name for node in self.nodes._nodes.items() if not node.spec.unschedulable]
+        node = sorted(open_nodes)[next(self._turn) % len(open_nodes)]
         task = asyncio.create_task(self._try_bind(pod, node))
         self._binding.add(task)
         task.add_done_callback(self._binding.discard)

@@ -1,4 +1,4 @@
-"""A server whose watch delivers when told to, with the controllers' decisions carried out on it. Everything by hand, nothing random."""
+"""A server whose watch delivers when told to, with the decisions carried out on it. Nothing is random."""
 
 import itertools
 

@@ -54,7 +54,7 @@ sizes = st.builds(
     st.integers(0, 20),
 )
 limits = st.builds(
-    lambda replicas, surge, unavailable: bounds(replicas, surge, unavailable),
+    bounds,
     st.integers(0, 20),
     st.integers(0, 5),
     st.integers(0, 5),

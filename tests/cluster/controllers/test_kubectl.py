@@ -1,0 +1,123 @@
+"""What people type at a cluster, with Debian's kubectl (1.20) and a current one: rollouts, jobs, drains, deletions."""
+
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from waiting import until
+
+pytestmark = pytest.mark.slow
+
+KUBECTLS = [Path(sys.prefix) / "share/kubernetes-client/usr/bin/kubectl", Path(sys.prefix) / "bin/kubectl"]
+
+WEB = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web"},
+    "spec": {
+        "replicas": 3,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "main", "image": "pause:1"}]},
+        },
+    },
+}
+BATCH = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "batch"},
+    "spec": {
+        "completions": 3,
+        "parallelism": 2,
+        "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "pause:1"}]}},
+    },
+}
+
+
+@pytest.fixture(params=KUBECTLS, ids=["debian", "current"])
+def kubectl(request, apiserver, tmp_path):
+    """Runs kubectl with a manifest on standard input; what it printed."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed (make test installs it)")
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "KUBECONFIG": str(apiserver.kubeconfig)}
+
+    async def run(*arguments, manifest=None):
+        process = await asyncio.create_subprocess_exec(
+            str(request.param), *arguments, stdin=-1, stdout=-1, stderr=-2, env=environment
+        )
+        given = yaml.safe_dump(manifest).encode() if manifest is not None else None
+        output, _ = await asyncio.wait_for(process.communicate(given), 30)
+        assert process.returncode == 0, output.decode()
+        return output.decode()
+
+    return run
+
+
+async def test_a_rollout_is_followed_looked_back_at_and_undone(cluster, kubectl):
+    await kubectl("apply", "-f", "-", manifest=WEB)
+    assert "successfully rolled out" in await kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+    await kubectl("set", "image", "deployment/web", "main=pause:2")
+    assert "successfully rolled out" in await kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+    assert "pause:2" in await kubectl("get", "pods", "-o", "yaml")
+    history = await kubectl("rollout", "history", "deployment/web")
+    assert [line.split()[0] for line in history.splitlines()[2:] if line] == ["1", "2"]
+    await kubectl("rollout", "undo", "deployment/web")
+    await kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+    await kubectl("scale", "deployment/web", "--replicas=5")
+    await kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+    assert "5/5" in await kubectl("get", "deployment", "web")
+    described = await kubectl("describe", "deployment", "web")
+    assert "NewReplicaSetAvailable" in described
+    assert "5 desired | 5 updated | 5 total | 5 available | 0 unavailable" in described
+    await kubectl("rollout", "restart", "deployment/web")
+    await kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+    await kubectl("delete", "deployment", "web")
+
+    async def gone():
+        return "No resources found" in await kubectl("get", "pods")
+
+    await until(gone)
+
+
+async def test_a_paused_deployment_waits(cluster, kubectl):
+    await kubectl("apply", "-f", "-", manifest=WEB)
+    await kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+    await kubectl("rollout", "pause", "deployment/web")
+    await kubectl("set", "image", "deployment/web", "main=pause:2")
+    await kubectl("scale", "deployment/web", "--replicas=4")
+    await kubectl("wait", "--for=condition=Available", "deployment/web", "--timeout=20s")
+    assert "pause:2" not in await kubectl("get", "pods", "-o", "yaml")
+    await kubectl("rollout", "resume", "deployment/web")
+    await kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+
+
+async def test_a_job_is_waited_for(cluster, kubectl):
+    await kubectl("apply", "-f", "-", manifest=BATCH)
+    await kubectl("wait", "--for=condition=Complete", "job/batch", "--timeout=20s")
+    assert "3/3" in await kubectl("get", "jobs")
+    assert "3 Succeeded" in await kubectl("describe", "job", "batch")
+    await kubectl("delete", "job", "batch")
+
+
+async def test_a_drained_node_is_empty_and_a_deleted_namespace_too(cluster, kubectl):
+    await kubectl("apply", "-f", "-", manifest={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}})
+    await kubectl("apply", "-n", "demo", "-f", "-", manifest=WEB)
+    await kubectl("rollout", "status", "-n", "demo", "deployment/web", "--timeout=20s")
+    await kubectl("drain", "hollow-1", "--timeout=20s")
+    assert "SchedulingDisabled" in await kubectl("get", "nodes")
+    assert "hollow-1" not in await kubectl("get", "pods", "-n", "demo", "-o", "wide")
+    await kubectl("uncordon", "hollow-1")
+    await kubectl("delete", "namespace", "demo", "--timeout=20s")
+    assert "demo" not in await kubectl("get", "namespaces")
+
+
+async def test_foreground_deletion_waits_for_the_pods(cluster, kubectl):
+    await kubectl("apply", "-f", "-", manifest=WEB)
+    await kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+    await kubectl("delete", "deployment", "web", "--cascade=foreground", "--timeout=20s")
+    assert "No resources found" in await kubectl("get", "pods")

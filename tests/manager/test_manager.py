@@ -2,6 +2,7 @@
 
 import base64
 
+import aiohttp
 import pytest
 
 from koordinator.api.features import MANAGER
@@ -202,3 +203,11 @@ async def test_only_the_leader_writes_and_the_other_takes_over(cluster, run_mana
     async with run_manager(cluster.client, options):
         await cluster.node("n2")
         await until(lambda: written("n2"), seconds=20)
+
+
+async def test_metrics_and_readiness_over_http(cluster, run_manager):
+    async with run_manager(cluster.client, ManagerOptions(http_port=0)) as manager, aiohttp.ClientSession() as session:
+        for path, text in (("healthz", "ok"), ("readyz", "ok"), ("metrics", "# HELP koord_manager_webhook")):
+            async with session.get(f"http://127.0.0.1:{manager.http_port}/{path}") as answer:
+                assert answer.status == 200
+                assert text in await answer.text()

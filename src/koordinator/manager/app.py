@@ -4,6 +4,7 @@ Informers and webhooks run on every replica; the controllers only on the leader,
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Coroutine, Iterable
@@ -32,12 +33,14 @@ from koordinator.kube.events import Recorder
 from koordinator.kube.informer import Informer
 from koordinator.kube.leader import LeaderElector, make_identity
 from koordinator.kube.store import Store
+from koordinator.manager import health
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.changes import SpecObject
 from koordinator.manager.controllers.noderesource import NodeResources
 from koordinator.manager.controllers.pernode import METRICS, SLOS, MetricObject, PerNode, metric_spec, slo_spec
 from koordinator.manager.metrics import Metrics
 from koordinator.manager.priorities import ensure_priority_classes
+from koordinator.manager.webhooks.nodes.handlers import mutate_status
 from koordinator.manager.webhooks.pods.handlers import PodWebhooks
 from koordinator.manager.webhooks.registration import MUTATING, VALIDATING, Endpoint
 from koordinator.manager.webhooks.server import Handler, WebhookServer
@@ -67,6 +70,9 @@ class ManagerOptions(msgspec.Struct, frozen=True, kw_only=True):
     rules_name: str = "pod-enhanced-validator-config"
     feature_gates: str = ""
     noderesource_plugins: tuple[str, ...] = ("*",)
+    http_address: str = "127.0.0.1"
+    http_port: int | None = None
+    """Where /metrics, /healthz and /readyz are served; None for nowhere, 0 for any free port."""
 
 
 async def run(options: ManagerOptions, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -96,6 +102,8 @@ class Manager:
         self._store, self._clock, self._options, self._gates = store, clock, options, gates
         self.metrics = Metrics()
         self.config = ConfigCache()
+        self.ready = False
+        self.http_port = 0
         self._informers: list[Informer[Any]] = []
         self._nodes = self._follow(NODES)
         self._recorder = Recorder(store, "koord-manager", clock)
@@ -103,6 +111,15 @@ class Manager:
         self._webhooks = self._wire_webhooks() if "WebhookFramework" in gates else None
 
     async def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve until cancelled."""
+        async with contextlib.AsyncExitStack() as stack:
+            address, port = self._options.http_address, self._options.http_port
+            if port is not None:
+                probes = health.serving(address, port, self.metrics.text, lambda: self.ready)
+                self.http_port = await stack.enter_async_context(probes)
+            await self._serve(on_ready)
+
+    async def _serve(self, on_ready: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as tasks:
             for job in [self._recorder.run(), *(informer.run() for informer in self._informers)]:
                 tasks.create_task(job)
@@ -115,9 +132,11 @@ class Manager:
                 if self._webhooks is not None:
                     await self._start_webhooks(self._webhooks)
                     tasks.create_task(self._webhooks.run())
+                self.ready = True
                 on_ready()
                 await asyncio.Event().wait()
             finally:
+                self.ready = False
                 if self._webhooks is not None:
                     await self._webhooks.stop()
 
@@ -247,6 +266,8 @@ class Manager:
             yield "/mutate-pod", pods.mutate
         if "PodValidatingWebhook" in self._gates:
             yield "/validate-pod", pods.validate
+        if "NodeMutatingWebhook" in self._gates:
+            yield "/mutate-node-status", mutate_status
 
     async def _start_webhooks(self, service: WebhookService) -> None:
         options = self._options

@@ -14,6 +14,16 @@ from koordinator.api.slo import NodeSLOSpec
 from koordinator.api.sloconfig import nodeslo
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.api.sloconfig.nodeslo import Applications, StrategyKey, resolve_host_applications, system_for_node
+from koordinator.api.sloconfig.ratios import (
+    CPU_NORMALIZATION_CONFIG,
+    DEFAULT_AMPLIFICATION,
+    DEFAULT_NORMALIZATION,
+    RESOURCE_AMPLIFICATION_CONFIG,
+    AmplificationStrategy,
+    CPUNormalizationStrategy,
+    resolve_amplification,
+    resolve_normalization,
+)
 from koordinator.api.sloconfig.resolve import COLOCATION_CONFIG, Resolved, colocation_for_node, resolve_colocation
 from koordinator.api.sloconfig.validation import Invalid
 
@@ -38,6 +48,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     colocation: bool
     slo: bool
+    ratios: bool
     problems: tuple[Problem, ...] = ()
 
 
@@ -49,15 +60,18 @@ class ConfigCache:
         self.colocation_error = False
         self.strategies: dict[str, Resolved[Any]] = {field: Resolved(key.default) for field, key in STRATEGIES.items()}
         self.applications: Resolved[Applications] = Resolved(Applications())
+        self.normalization: Resolved[CPUNormalizationStrategy] = Resolved(DEFAULT_NORMALIZATION)
+        self.amplification: Resolved[AmplificationStrategy] = Resolved(DEFAULT_AMPLIFICATION)
         self.known = False
 
     def sync(self, data: Mapping[str, str] | None) -> Outcome:
         """Take in the ConfigMap's data; None when there is no ConfigMap."""
         problems: list[Problem] = []
         colocation = self._sync_colocation(data, problems)
+        ratios = self._sync_ratios(data or {}, problems)
         slo = self._sync_slo(data or {}, problems) or not self.known
         self.known = True
-        return Outcome(colocation, slo, tuple(problems))
+        return Outcome(colocation, slo, ratios, tuple(problems))
 
     def _sync_colocation(self, data: Mapping[str, str] | None, problems: list[Problem]) -> bool:
         read = resolve_colocation((data or {}).get(COLOCATION_CONFIG))
@@ -73,6 +87,22 @@ class ConfigCache:
         changed = read != self.colocation
         self.colocation = read
         return changed
+
+    def _sync_ratios(self, data: Mapping[str, str], problems: list[Problem]) -> bool:
+        before = (self.normalization, self.amplification)
+        normalization = resolve_normalization(data.get(CPU_NORMALIZATION_CONFIG))
+        if isinstance(normalization, Malformed):
+            message = f"failed to unmarshal CPUNormalizationCfg, err: {normalization.reason}"
+            problems.append(Problem("CPUNormalizationCfgUnmarshalFailed", message))
+        else:
+            self.normalization = normalization
+        amplification = resolve_amplification(data.get(RESOURCE_AMPLIFICATION_CONFIG))
+        if isinstance(amplification, Malformed):
+            message = f"failed to unmarshal amplificationCfg, err: {amplification.reason}"
+            problems.append(Problem("ResourceAmplificationCfgUnmarshalFailed", message))
+        else:
+            self.amplification = amplification
+        return before != (self.normalization, self.amplification)
 
     def _sync_slo(self, data: Mapping[str, str], problems: list[Problem]) -> bool:
         before = (dict(self.strategies), self.applications)

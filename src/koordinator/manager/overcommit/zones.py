@@ -1,14 +1,20 @@
 """Batch resources per NUMA zone: what is known of the whole node is spread over its zones, then the same formulas apply.
+The results go into the node's NodeResourceTopology.
 
 Spreading may leave fractions of a byte, so memory is counted in milli-bytes here.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from koordinator.api import quantity
+from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, CPU, MEMORY
 from koordinator.manager.overcommit.batch import LIMIT, Array, Demand, Rules, batch
 from koordinator.manager.overcommit.inputs import NOT_HIGH, Pair, PodShare, PodUse, Reported
+
+JsonObject = dict[str, Any]
 
 _UNIT = (1, 1000)
 
@@ -71,3 +77,55 @@ def spread(amount: Pair, where: np.typing.NDArray[np.bool_], parts: int) -> Arra
 
 def _milli(pair: Pair) -> Pair:
     return pair[0], min(pair[1], LIMIT // 1000) * 1000
+
+
+def zone_capacities(zones: Sequence[JsonObject]) -> list[Pair]:
+    """Each zone's allocatable CPU and memory; empty when no zone has any. Raises ValueError naming the zone."""
+    capacities = [_capacity(zone) for zone in zones]
+    return [pair or (0, 0) for pair in capacities] if any(capacities) else []
+
+
+def _capacity(zone: JsonObject) -> Pair | None:
+    given = {one.get("name"): one.get("allocatable", 0) for one in zone.get("resources") or []}
+    if CPU not in given and MEMORY not in given:
+        return None
+    try:
+        return quantity.milli_value(given.get(CPU, 0)), quantity.value(given.get(MEMORY, 0))
+    except ValueError as err:
+        raise ValueError(f"zone {zone.get('name')}: {err}") from err
+
+
+def updated_zones(zones: Sequence[JsonObject], sold: Array, ratio: float, threshold: float) -> list[JsonObject] | None:
+    """The zones with their batch resources brought up to date; None when nothing has moved far enough.
+
+    ``sold`` comes from ``zone_batch``. Resources of other names are kept.
+    """
+    result = [_updated_zone(zone, row, ratio, threshold) for zone, row in zip(zones, sold.tolist(), strict=True)]
+    return result if result != list(zones) else None
+
+
+def _updated_zone(zone: JsonObject, row: Sequence[int], ratio: float, threshold: float) -> JsonObject:
+    cpu_milli = row[0] * 1000
+    amounts = {
+        BATCH_CPU: quantity.of_milli(int(cpu_milli * ratio) if ratio > 1 else cpu_milli),
+        BATCH_MEMORY: quantity.of_milli(row[1], quantity.BINARY_SI),
+    }
+    resources = {one["name"]: one for one in zone.get("resources") or []}
+    added = False
+    for name, amount in amounts.items():
+        added = added or name not in resources
+        resources[name] = _updated(resources.get(name, {"name": name}), amount, threshold)
+    listed = list(resources.values())
+    return {**zone, "resources": sorted(listed, key=lambda one: str(one["name"])) if added else listed}
+
+
+def _updated(resource: JsonObject, amount: quantity.Quantity, threshold: float) -> JsonObject:
+    fields = [field for field in ("capacity", "allocatable", "available") if _moved(resource.get(field), amount, threshold)]
+    return {**resource, **dict.fromkeys(fields, str(amount))} if fields else resource
+
+
+def _moved(old: str | None, new: quantity.Quantity, threshold: float) -> bool:
+    try:
+        return old is None or quantity.differs(quantity.read(old), new, threshold)
+    except ValueError:
+        return True

@@ -1,0 +1,16 @@
+"""Amplified nodes on a real API server."""
+
+from koordinator.api.registry import NODES
+from koordinator.manager.webhooks.registration import MUTATING
+
+
+async def test_a_kubelets_report_is_amplified_and_the_real_amount_remembered(cluster, run_manager):
+    await cluster.node(annotations={"node.koordinator.sh/resource-amplification-ratio": '{"cpu":1.50}'})
+    async with run_manager(cluster.client, gates="NodeMutatingWebhook=true"):
+        entries = (await cluster.client.get(MUTATING, "koordinator-mutating-webhook-configuration")).webhooks
+        assert "mnode-status.koordinator.sh" in {entry["name"] for entry in entries}
+        report = {"status": {"allocatable": {"cpu": "8", "memory": "32Gi"}}}
+        node = await cluster.client.patch(NODES, "n1", report, subresource="status")
+    assert node.status.allocatable == {"cpu": "12", "memory": "32Gi"}
+    assert node.status.capacity["cpu"] == "16"
+    assert node.annotations["node.koordinator.sh/raw-allocatable"] == '{"cpu":"8","memory":"32Gi"}'

@@ -6,7 +6,7 @@ import msgspec
 
 from koordinator.api.core import Quantities
 from koordinator.api.device import DeviceCondition
-from koordinator.api.meta import REQUIRED, LabelSelector, Object, Struct, TimeText, always, schema
+from koordinator.api.meta import REQUIRED, LabelSelector, Object, Struct, TimeText, always
 
 
 class WorkloadRef(Struct):
@@ -16,9 +16,9 @@ class WorkloadRef(Struct):
 
 
 class RecommendationTarget(Struct):
-    """A workload, or the pods that a selector matches."""
+    """``type`` is ``workload`` or ``podSelector``, and says which of the other two counts."""
 
-    type: Annotated[str, REQUIRED, schema(enum=["workload", "podSelector"])] = always("")
+    type: Annotated[str, REQUIRED] = always("")
     workload: WorkloadRef | None = None
     pod_selector: LabelSelector | None = None
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from koordinator.api.meta import Condition, LabelSelector, Object, ObjectMeta, ObjectReference, Struct
+from koordinator.api.meta import Condition, LabelSelector, Object, ObjectMeta, ObjectReference, Struct, TimeText
 
 QuantityText = Annotated[str | int | float, msgspec.Meta(extra={"format": "quantity"})]
 """A quantity on the wire: text, or a JSON number on read."""
@@ -85,7 +85,7 @@ class Taint(Struct):
     key: str
     effect: str
     value: str | None = None
-    time_added: str | None = None
+    time_added: TimeText | None = None
 
 
 class NodeSelectorRequirement(Struct):

@@ -5,7 +5,10 @@ from typing import Annotated
 import msgspec
 
 from koordinator.api.core import Quantities
-from koordinator.api.meta import REQUIRED, Int32, Object, Struct, TimeText, always, schema
+from koordinator.api.meta import REQUIRED, Int32, Object, Struct, TimeText, always, bounded, schema
+
+_TYPE = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+_REASON = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
 
 
 class DeviceTopology(Struct):
@@ -32,12 +35,12 @@ class VirtualFunctionGroup(Struct):
 class DeviceCondition(Struct):
     """Type ``Healthy`` tells why a device may not be used."""
 
-    type: Annotated[str, REQUIRED] = always("")
+    type: Annotated[str, REQUIRED, schema(maxLength=316, pattern=_TYPE)] = always("")
     status: Annotated[str, REQUIRED, schema(enum=["True", "False", "Unknown"])] = always("")
-    observed_generation: int | None = None
+    observed_generation: Annotated[int, bounded(0)] | None = None
     last_transition_time: Annotated[TimeText, REQUIRED] | None = None
-    reason: Annotated[str, REQUIRED] = always("")
-    message: Annotated[str, REQUIRED] = always("")
+    reason: Annotated[str, REQUIRED, schema(minLength=1, maxLength=1024, pattern=_REASON)] = always("")
+    message: Annotated[str, REQUIRED, schema(maxLength=32768)] = always("")
 
 
 class DeviceInfo(Struct):

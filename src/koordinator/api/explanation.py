@@ -62,7 +62,7 @@ class ScheduleExplanationSpec(Struct):
     """The pod or job (namespace/name) or gang group id in question. A ttl of 0 keeps the answer."""
 
     question_object_key: str = ""
-    question_object_template: Annotated[Any, msgspec.Meta(extra={"format": "free-form"})] = None
+    question_object_template: Any = None
     ttl: Annotated[DurationText, schema(default="24h")] | None = None
 
 

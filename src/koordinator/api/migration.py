@@ -15,7 +15,6 @@ SUCCEEDED = "Succeeded"
 FAILED = "Failed"
 ABORTED = "Aborted"
 
-FreeForm = Annotated[Any, msgspec.Meta(extra={"format": "free-form"})]
 Nullable = Annotated[TimeText, schema(nullable=True)]
 
 
@@ -23,7 +22,7 @@ class ReservationOptions(Struct):
     """An existing reservation, or the template of one to make."""
 
     reservation_ref: ObjectReference | None = None
-    template: FreeForm = None
+    template: Any = None
     preemption_options: dict[str, Any] | None = None
 
 

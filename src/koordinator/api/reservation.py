@@ -39,8 +39,6 @@ REASON_EXPIRED = "Expired"
 
 DEFAULT_TTL = "24h"
 
-FreeForm = Annotated[Any, msgspec.Meta(extra={"format": "free-form"})]
-
 
 class ReservationController(OwnerReference):
     """A controller whose pods own the reservation; without a namespace in any."""
@@ -66,7 +64,7 @@ class PreAllocationPolicy(Struct):
 class ReservationSpec(Struct):
     """``template`` is a pod template whose requests are held. ``expires`` counts before ``ttl``; a ttl of 0s never ends."""
 
-    template: Annotated[FreeForm, REQUIRED] = None
+    template: Annotated[Any, REQUIRED] = None
     owners: Annotated[list[Annotated[ReservationOwner, schema(minProperties=1)]], REQUIRED, schema(minItems=1)] | None = None
     ttl: Annotated[DurationText, schema(default=DEFAULT_TTL)] | None = None
     expires: TimeText | None = None

@@ -20,7 +20,6 @@ _BY_FORMAT: dict[str, Schema] = {
     "duration": {"type": "string"},
     "date-time": {"type": "string", "format": "date-time"},
     "int32": {"type": "integer", "format": "int32"},
-    "free-form": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
 }
 _BY_TYPE: dict[type[inspect.Type], Schema] = {
     inspect.StrType: {"type": "string"},
@@ -68,7 +67,7 @@ def schema_of(info: inspect.Type) -> Schema:
 
 def _map(info: inspect.DictType) -> Schema:
     if isinstance(info.value_type, inspect.AnyType):
-        return dict(_BY_FORMAT["free-form"])
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     return {"type": "object", "additionalProperties": schema_of(info.value_type)}
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from koordinator.api.core import QuantityText
-from koordinator.api.meta import Int32, IntOrString, Percent, Struct, always, bounded
+from koordinator.api.meta import Int32, IntOrString, Percent, Struct, always, bounded, schema
 
 NotNegative = Annotated[int, bounded(0)]
 Positive = Annotated[int, bounded(1)]
@@ -114,10 +114,10 @@ class NetworkQOS(Struct):
     """Bandwidth of a class: an integer is a percent of the node's, a text a quantity in bit/s."""
 
     enable: bool | None = None
-    ingress_request: IntOrString | None = None
-    ingress_limit: IntOrString | None = None
-    egress_request: IntOrString | None = None
-    egress_limit: IntOrString | None = None
+    ingress_request: Annotated[IntOrString, schema(default=0)] | None = None
+    ingress_limit: Annotated[IntOrString, schema(default=100)] | None = None
+    egress_request: Annotated[IntOrString, schema(default=0)] | None = None
+    egress_limit: Annotated[IntOrString, schema(default=100)] | None = None
 
 
 class ResourceQOS(Struct):

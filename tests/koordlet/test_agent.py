@@ -36,8 +36,7 @@ class Machine:
         self.store.put(NODE_SLOS, {"metadata": {"name": "n1"}, "spec": {"resourceUsedThresholdWithBE": strategy}})
 
     def pods(self, *pods):
-        self.parts.pods._take([msgspec.Raw(msgspec.json.encode(one)) for one in pods])
-        self.parts.pods.has_synced = True
+        self.parts.pods.take([msgspec.Raw(msgspec.json.encode(one)) for one in pods])
 
     async def second(self, node_cores, **cores):
         """One second in which the node and the cgroups use so many cores."""
@@ -202,7 +201,7 @@ async def test_a_bug_in_a_strategy_does_not_end_the_loop(machine, caplog, monkey
 async def test_a_shorter_report_interval_counts_at_once(machine, clock):
     for _ in range(2):
         await machine.second(1.0, pod=0.5)
-    reporting = asyncio.create_task(machine.koordlet.reporter.run(lambda: machine.agent.source()))
+    reporting = asyncio.create_task(machine.koordlet.reporter.run(machine.agent.source))
     await clock.run(20)
     assert machine.koordlet.reporter.reports == 1
     policy = {"metricCollectPolicy": {"reportIntervalSeconds": 30}}

@@ -7,12 +7,13 @@ import aiohttp
 import msgspec
 import pytest
 
+from koordinator.api.features import KOORDLET
 from koordinator.api.registry import NODE_METRICS, NODE_SLOS, NODES
 from koordinator.clock import SystemClock
 from koordinator.errors import ConfigInvalid, Unavailable
 from koordinator.koordlet import app, assembly
 from koordinator.koordlet.metrics import Gauges, Metrics
-from koordinator.koordlet.options import GATES, KoordletOptions, check, parse_gates
+from koordinator.koordlet.options import KoordletOptions, check
 from koordinator.koordlet.server import serve
 from koordinator.kube.errors import ServerUnavailable
 from koordlet.fakes import FakeStore, serve_kubelet
@@ -154,14 +155,11 @@ def test_options_that_cannot_work_are_refused_at_the_start(changes, said):
         check(KoordletOptions(**{"node_name": "n1"} | changes))
 
 
-def test_gates():
-    assert parse_gates("") == GATES
-    assert parse_gates("BECPUSuppress=false,CPUBurst=true") | {"CPUBurst": True} == {
-        **GATES,
-        "BECPUSuppress": False,
-        "CPUBurst": True,
-    }
-    assert all(parse_gates("AllAlpha=true,AllBeta=true").values())
-    for bad in ("Nothing=true", "BECPUSuppress", "BECPUSuppress=maybe"):
-        with pytest.raises(ConfigInvalid, match="koordlet does not start"):
-            parse_gates(bad)
+def test_features_are_on_by_their_gates():
+    assert not KoordletOptions(node_name="n1").enabled("AuditEvents")
+    options = KoordletOptions(node_name="n1", features=KOORDLET.parse("BECPUSuppress=false,AuditEvents=true"))
+    assert (options.enabled("AuditEvents"), options.enabled("BECPUSuppress"), options.enabled("BatchResource")) == (
+        True,
+        False,
+        True,
+    )

@@ -41,7 +41,7 @@ def build(options: KoordletOptions, store: Store, clock: Clock, recorder: Record
     notices = Notices(log, recorder)
     host = _host(options, clock, notices)
     audit = AuditLog(
-        options.audit_log_dir if options.audited else "",
+        options.audit_log_dir if options.enabled("AuditEvents") else "",
         clock,
         options.audit_max_disk_space_mb,
         options.audit_verbose,

@@ -1,35 +1,18 @@
 """What koordlet can be told, with the defaults of a node. Names follow the command line's flags."""
 
-from collections.abc import Mapping
-
 import msgspec
 
+from koordinator.api.features import KOORDLET
 from koordinator.errors import ConfigInvalid
 
-GATES: Mapping[str, bool] = {
-    "AuditEvents": False,
-    "BECPUSuppress": True,
-    "BatchResource": True,
-    "GroupIdentity": True,
-}
-"""Feature gates that something here asks for, and their defaults."""
-
-FUTURE_GATES = frozenset(
-    """AuditEventsHTTPHandler BECPUManager BECPUEvict BEMemoryEvict CPUEvict MemoryEvict CPUAllocatableEvict
-    MemoryAllocatableEvict CPUBurst SystemConfig RdtResctrl CgroupReconcile CPICollector Libpfm4 PSICollector ResctrlCollector
-    BlkIOReconcile ColdPageCollector HugePageReport PodResourcesProxy HamiCoreVGPUMonitor PerCPUMetric NodeMetricPromMetrics
-    Accelerators RDMADevices NodeTopologyReport CPUSetAllocator GPUEnvInject RDMADeviceInject CPUNormalization CoreSched
-    TerwayQoS TCNetworkQoS Resctrl OOMScoreAdj""".split()  # noqa: SIM905 — a word list reads better than quoted words
-)
-"""Gates of the protocol that are accepted and ask for nothing yet."""
-
-_GROUPS = ("AllAlpha", "AllBeta")
+DEFAULT_GATES = KOORDLET.parse("")
 
 
 class KoordletOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one koordlet. Times in seconds. ``port`` 0: no HTTP.
 
-    ``report_floor`` and ``aggregate_floor``: shorter intervals than these in a NodeMetric's spec are lifted to them.
+    ``features``: the names of the gates that are on (``api.features.KOORDLET.parse``). ``report_floor``, ``aggregate_floor``:
+    shorter intervals than these in a NodeMetric's spec are lifted to them.
     """
 
     node_name: str
@@ -58,33 +41,11 @@ class KoordletOptions(msgspec.Struct, frozen=True, kw_only=True):
     audit_log_dir: str = ""
     audit_max_disk_space_mb: int = 16
     audit_verbose: int = 3
-    feature_gates: Mapping[str, bool] = {}
+    features: frozenset[str] = DEFAULT_GATES
     undo_on_exit: bool = False
 
-    @property
-    def audited(self) -> bool:
-        """Whether changes are logged: a directory is named and the gate is not turned off."""
-        return bool(self.audit_log_dir) and self.feature_gates.get("AuditEvents", True)
-
     def enabled(self, gate: str) -> bool:
-        return self.feature_gates.get(gate, GATES[gate])
-
-
-def parse_gates(text: str) -> dict[str, bool]:
-    """``A=true,B=false`` over the defaults. Raises ConfigInvalid naming the gate."""
-    gates = dict(GATES)
-    for item in filter(None, text.split(",")):
-        name, separator, value = item.strip().partition("=")
-        if not separator or value.lower() not in ("true", "false"):
-            raise ConfigInvalid(f"--feature-gates {name}", value, "must be true or false", "koordlet does not start")
-        if name in _GROUPS:
-            beta = name == "AllBeta"
-            gates |= {gate: value.lower() == "true" for gate, default in GATES.items() if default is beta}
-        elif name in GATES or name in FUTURE_GATES:
-            gates[name] = value.lower() == "true"
-        else:
-            raise ConfigInvalid("--feature-gates", name, "is not a feature gate of koordlet", "koordlet does not start")
-    return gates
+        return gate in self.features
 
 
 def check(options: KoordletOptions) -> None:

@@ -175,7 +175,7 @@ class PodList:
         if not raws and has_pods():
             self._body = b""
             return False
-        self._take(raws)
+        self.take(raws)
         return self._settled()
 
     def _settled(self) -> bool:
@@ -193,7 +193,8 @@ class PodList:
         self._body = body
         return items
 
-    def _take(self, raws: list[msgspec.Raw]) -> None:
+    def take(self, raws: Sequence[msgspec.Raw]) -> None:
+        """Make these the node's pods."""
         views = dict(pair for raw in raws if (pair := self._view(raw)) is not None)
         before, now = _groups(self._by_uid.values()), _groups(views.values())
         self._by_uid = views

@@ -101,6 +101,10 @@ class MetricStore:
     def __len__(self) -> int:
         return len(self._series)
 
+    def series(self) -> list[tuple[str, str]]:
+        """(kind, id) of every series."""
+        return list(self._series)
+
     def keep(self, seconds: float) -> None:
         """Make sure that windows of this length can be answered from now on."""
         self.retention_ms = max(self.retention_ms, int(seconds * 1000))

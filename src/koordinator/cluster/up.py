@@ -5,7 +5,6 @@ The API server is forked first and the other components' code is imported while 
 
 import os
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,12 +94,12 @@ def detach(options: UpOptions) -> RunState:
         _background(options, answer_write)
     os.close(answer_write)
     with os.fdopen(answer_read, "rb") as answers:
-        answer = answers.read()
+        answer = answers.readline()  # not until the end: the cluster's processes hold copies of the other side
     os.wait()
     try:
         return msgspec.json.decode(answer, type=RunState)
     except msgspec.DecodeError:
-        raise Unavailable("cluster", answer.decode() or "the background process died", f"see {options.data / 'logs'}") from None
+        raise Unavailable("cluster", answer.decode().strip() or "the background process died", f"see {options.data / 'logs'}") from None
 
 
 def _background(options: UpOptions, answer: int) -> None:
@@ -115,7 +114,7 @@ def _background(options: UpOptions, answer: int) -> None:
     def tell(payload: bytes) -> None:
         nonlocal answer
         if answer >= 0:
-            os.write(answer, payload)
+            os.write(answer, payload + b"\n")
             os.close(answer)
             answer = -1
 
@@ -126,7 +125,7 @@ def _background(options: UpOptions, answer: int) -> None:
     try:
         run(options, note, lambda state: tell(msgspec.json.encode(state)))
     except KoordError as err:
-        tell(str(err).encode())
+        tell(" ".join(str(err).split()).encode())
     except BaseException as err:  # noqa: BLE001 — nobody else is left to tell
         tell(repr(err).encode())
     finally:
@@ -150,3 +149,97 @@ def _obstacle(data: DataDir) -> str | None:
     from koordinator.cluster.nodes.process import ProcessOptions, usable
 
     return usable(ProcessOptions(data_dir=data.root, cgroup_parent=data.cgroup_parent))
+
+
+def _apiserver(data: DataDir, port: int, clock: Clock) -> Component:
+    """Its ports are chosen here, once: a server that is started again answers where its clients look for it."""
+    from koordinator.cluster.apiserver import app
+
+    options = app.ApiServerOptions(data=data.root, port=port or _free_port(), http_port=_free_port())
+    return Component("apiserver", lambda on_ready: app.run(options, clock, on_ready))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _preload() -> None:
+    """Import what the other components need: every fork shares it."""
+    import aiohttp.web
+    import numpy as np
+
+    import koordinator.cluster.controllers.app
+    import koordinator.cluster.nodes.app
+    import koordinator.koordlet.app
+    import koordinator.manager.app
+    import koordinator.scheduler.app
+
+    _ = (aiohttp.web, np, koordinator)
+
+
+def _components(data: DataDir, plan: Plan, options: UpOptions, clock: Clock) -> list[Component]:
+    """All but the API server, in the order of their start; they are stopped in the reverse order."""
+    kubeconfig = str(data.component_kubeconfig)
+    found = [_controllers(kubeconfig, clock), _manager(kubeconfig, clock), _scheduler(kubeconfig, clock)]
+    found.append(_nodes(data, plan, options, clock))
+    if plan.process:
+        found.append(_koordlet(data, plan, clock))
+    return found
+
+
+def _controllers(kubeconfig: str, clock: Clock) -> Component:
+    from koordinator.cluster.controllers import app
+
+    options = app.ControllersOptions(kubeconfig=kubeconfig)
+    return Component("controllers", lambda on_ready: app.run(options, clock, on_ready))
+
+
+def _manager(kubeconfig: str, clock: Clock) -> Component:
+    from koordinator.manager import app
+
+    options = app.ManagerOptions(kubeconfig=kubeconfig)
+    return Component("manager", lambda on_ready: app.run(options, clock, on_ready))
+
+
+def _scheduler(kubeconfig: str, clock: Clock) -> Component:
+    from koordinator.scheduler import app
+
+    options = app.SchedulerOptions(kubeconfig=kubeconfig)
+    return Component("scheduler", lambda on_ready: app.run(options, clock, on_ready))
+
+
+def _nodes(data: DataDir, plan: Plan, options: UpOptions, clock: Clock) -> Component:
+    from koordinator.cluster.nodes import app
+    from koordinator.cluster.nodes.hollow import HollowOptions
+    from koordinator.cluster.nodes.process import ProcessOptions
+
+    process, hollow = None, None
+    if plan.process:
+        process = ProcessOptions(data_dir=data.root, cgroup_parent=data.cgroup_parent, node_name=plan.node_name)
+    if plan.hollow:
+        hollow = HollowOptions(count=plan.hollow, shape=options.node_shape)
+    settings = app.NodesOptions(kubeconfig=str(data.component_kubeconfig), process=process, hollow=hollow)
+    return Component("nodes", lambda on_ready: app.run(settings, clock, on_ready), stop_seconds=40.0)
+
+
+def _koordlet(data: DataDir, plan: Plan, clock: Clock) -> Component:
+    from koordinator.api.features import KOORDLET
+    from koordinator.koordlet import app
+
+    options = app.KoordletOptions(
+        node_name=plan.node_name,
+        kubeconfig=str(data.component_kubeconfig),
+        cgroup_parent=data.cgroup_parent,
+        kubelet_token_file=str(data.kubelet_token),
+        kubelet_ca_file=str(data.pki / "ca.crt"),
+        kubelet_sync_interval=1.0,
+        report_floor=1.0,
+        aggregate_floor=5.0,
+        audit_log_dir=str(data.logs / "audit"),
+        features=KOORDLET.parse("AuditEvents=true"),
+        undo_on_exit=True,
+    )
+    return Component("koordlet", lambda on_ready: app.run(options, clock, on_ready))

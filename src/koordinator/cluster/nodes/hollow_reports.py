@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from koordinator.api import durations
 from koordinator.api.meta import Object, format_time
 from koordinator.api.priority import Band
@@ -20,7 +22,7 @@ SAFETY_MARGIN = 1.1
 class ReportTarget(Object):
     """A NodeMetric without its status: we write that, we need not read it back."""
 
-    spec: NodeMetricSpec = NodeMetricSpec()
+    spec: NodeMetricSpec = msgspec.field(default_factory=NodeMetricSpec)
 
 
 REPORT_TARGETS = Resource("slo.koordinator.sh", "v1alpha1", "nodemetrics", "NodeMetric", ReportTarget, namespaced=False)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from koordinator.api.annotations import Malformed
 from koordinator.api.core import Pod
 from koordinator.api.registry import PODS
 from koordinator.clock import Clock
@@ -27,7 +28,7 @@ class HollowPods:
         self._informer = Informer(store, PODS, clock=clock, field_selector="spec.nodeName!=")
         self._queue: WorkQueue[str] = WorkQueue("hollow pods", clock, RETRY)
         self._written: dict[str, str] = {}
-        self._told: set[str] = set()
+        self._told: dict[str, frozenset[str]] = {}
         self._informer.on(added=self._changed, updated=lambda _, new: self._changed(new), deleted=self._gone)
 
     async def run(self, concurrency: int) -> None:
@@ -49,16 +50,23 @@ class HollowPods:
         if self._fleet.get(pod.spec.node_name) is None:
             return
         problem = self._fleet.settle(pod)
-        if pod.metadata.annotations and pod.metadata.uid not in self._told:
-            for found in [*malformed(pod), *([problem] if problem is not None else [])]:
-                self._told.add(pod.metadata.uid)
-                self._complain(pod, f"{found}; it counts as absent")
+        if pod.metadata.annotations:
+            self._tell(pod, [*malformed(pod), *([problem] if problem is not None else [])])
         self._queue.add(pod.key)
+
+    def _tell(self, pod: Pod, problems: list[Malformed]) -> None:
+        """Each problem once per pod."""
+        told = self._told.get(pod.metadata.uid, frozenset())
+        for found in problems:
+            if found.key not in told:
+                self._complain(pod, f"{found}; it counts as absent")
+        if problems:
+            self._told[pod.metadata.uid] = told | {found.key for found in problems}
 
     def _gone(self, pod: Pod) -> None:
         self._fleet.leave(pod)
         self._written.pop(pod.key, None)
-        self._told.discard(pod.metadata.uid)
+        self._told.pop(pod.metadata.uid, None)
 
     async def _live(self, key: str) -> float | None:
         """A pod's next step; how long to wait for the one after, if time brings it. One version gets one step."""

@@ -9,6 +9,7 @@ from koordinator.api import durations
 from koordinator.api.meta import Object, format_time
 from koordinator.api.priority import Band
 from koordinator.api.registry import Resource
+from koordinator.api.resources import wire
 from koordinator.api.slo import MetricCollectPolicy, NodeMetricSpec
 from koordinator.cluster.nodes.hollow_fleet import Member
 from koordinator.cluster.nodes.usage import SPREAD, NodeUsage, Usage, node_usage, percentiles
@@ -55,7 +56,7 @@ def report(member: Member, target: ReportTarget, now: float) -> dict[str, Any]:
 
 
 def resources(usage: Usage) -> dict[str, Any]:
-    return {"resources": {"cpu": f"{usage.cpu}m", "memory": str(usage.memory)}}
+    return {"resources": wire({"cpu": usage.cpu, "memory": usage.memory})}
 
 
 def _window(mean: Usage, ceiling: Usage, window: str) -> dict[str, Any]:

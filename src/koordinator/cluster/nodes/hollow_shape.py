@@ -50,7 +50,11 @@ def _wrong(part: str, rule: str) -> ConfigInvalid:
 
 
 def _amount(text: str) -> str:
-    if quantity.parse(text).nano <= 0:
+    try:
+        amount = quantity.parse(text)
+    except ValueError:
+        raise ValueError("must be a quantity such as 4, 500m or 16Gi") from None
+    if amount.nano <= 0:
         raise ValueError("must be more than zero")
     return text
 

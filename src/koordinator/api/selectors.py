@@ -11,6 +11,7 @@ from functools import lru_cache
 import msgspec
 
 from koordinator.api.meta import LabelSelector
+from koordinator.api.numbers import decimal_int
 
 EXISTS = "Exists"
 DOES_NOT_EXIST = "DoesNotExist"
@@ -148,9 +149,10 @@ def _check_key(key: str) -> None:
 
 def _compares(operator: str, value: str, bound: str) -> bool:
     try:
-        return int(value) > int(bound) if operator == GT else int(value) < int(bound)
+        number, limit = decimal_int(value), decimal_int(bound)
     except ValueError:
         return False
+    return number > limit if operator == GT else number < limit
 
 
 def _split_outside_brackets(text: str) -> list[str]:

@@ -28,3 +28,13 @@ class Unavailable(KoordError):
     def __init__(self, what: str, why: str, remedy: str = "") -> None:
         super().__init__(f"{what}: {why}" + (f"; {remedy}" if remedy else ""))
         self.what, self.why, self.remedy = what, why, remedy
+
+
+def readable(err: BaseException) -> KoordError | None:
+    """The error that a person is meant to read, out of a task group's bundle; None when a bug is among them."""
+    if isinstance(err, KoordError):
+        return err
+    if not isinstance(err, BaseExceptionGroup):
+        return None
+    found = [readable(inner) for inner in err.exceptions]
+    return None if None in found else found[0]

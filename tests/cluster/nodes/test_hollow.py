@@ -191,6 +191,5 @@ async def test_a_deleted_node_stays_deleted_and_the_others_live(apiserver):
 async def test_options_that_make_no_sense_are_refused(apiserver):
     with pytest.raises(ConfigInvalid, match="must be at least 1"):
         HollowNodes(HollowOptions(count=0), apiserver.client, SystemClock(), lambda pod, why: None)
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(ConfigInvalid, match="must be a quantity"):
         await serve(NodesOptions(hollow=HollowOptions(shape="cpu=x")), apiserver.client, SystemClock())
-    assert caught.group_contains(ConfigInvalid)

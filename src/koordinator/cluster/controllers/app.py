@@ -9,6 +9,7 @@ import msgspec
 from koordinator.clock import Clock
 from koordinator.cluster.controllers.driver import Applier, Controller, Loop, Teller
 from koordinator.cluster.controllers.hub import Hub
+from koordinator.errors import ConfigInvalid, readable
 from koordinator.kube.store import Store
 
 ALL = ("deployment", "replicaset", "job", "disruption", "garbage", "namespace", "node-lifecycle", "pod-garbage")
@@ -35,9 +36,12 @@ async def run(options: ControllersOptions, clock: Clock, on_ready: Callable[[], 
 
     async with Client(load(options.kubeconfig, options.master)) as client:
         recorder = Recorder(client, COMPONENT, clock)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(recorder.run())
-            tasks.create_task(serve(client, recorder, options, clock, on_ready))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(recorder.run())
+                tasks.create_task(serve(client, recorder, options, clock, on_ready))
+        except BaseExceptionGroup as group:
+            raise readable(group) or group from None
 
 
 async def serve(
@@ -56,8 +60,6 @@ async def serve(
 
 
 def check(options: ControllersOptions) -> None:
-    from koordinator.errors import ConfigInvalid
-
     for name in options.controllers:
         if name not in ALL:
             raise ConfigInvalid("controllers", name, f"must be one of {', '.join(ALL)}", "nothing was started")

@@ -8,6 +8,7 @@ import msgspec
 from koordinator.clock import Clock
 from koordinator.cluster.nodes.hollow import HollowOptions
 from koordinator.cluster.nodes.process.options import ProcessOptions
+from koordinator.errors import readable
 from koordinator.kube.store import Store
 
 
@@ -40,11 +41,14 @@ async def serve(options: NodesOptions, store: Store, clock: Clock, on_ready: Cal
         if not waiting:
             on_ready()
 
-    async with asyncio.TaskGroup() as tasks:
-        if options.hollow is not None:
-            tasks.create_task(hollow.run(options.hollow, store, clock, lambda: ready("hollow")))
-        if options.process is not None:
-            tasks.create_task(process.run(options.process, store, clock, lambda: ready("process")))
-        if not waiting:
-            on_ready()
-            await asyncio.Event().wait()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            if options.hollow is not None:
+                tasks.create_task(hollow.run(options.hollow, store, clock, lambda: ready("hollow")))
+            if options.process is not None:
+                tasks.create_task(process.run(options.process, store, clock, lambda: ready("process")))
+            if not waiting:
+                on_ready()
+                await asyncio.Event().wait()
+    except BaseExceptionGroup as group:
+        raise readable(group) or group from None

@@ -190,12 +190,18 @@ async def test_throttling_and_the_tier_are_measured(machine):
     assert store.latest("node_be", "real-limit", 0) == 4000
 
 
-async def test_a_bug_in_a_strategy_does_not_end_the_loop(machine, caplog, monkeypatch):
+async def test_a_bug_in_one_strategy_stops_neither_the_loop_nor_the_others(machine, caplog, monkeypatch):
+    machine.pods()
     monkeypatch.setattr(machine.parts.strategies[0], "round", lambda _view: 1 / 0)
-    await machine.second(1.0)
-    await machine.second(1.0)
-    assert machine.agent.rounds == 2
-    assert "a round failed" in caplog.text
+    machine.tree.group("kubepods/besteffort/podu7")
+    machine.pods(batch_pod(cpu="2000", name="late", uid="u7", container_id=""))
+    for _ in range(3):
+        await machine.second(1.0)
+    assert machine.agent.rounds == 3
+    assert machine.quota("kubepods/besteffort/podu7") == 200_000
+    assert (
+        len([record for record in caplog.records if "CPUSuppress failed" in record.message]) == 2
+    )  # the traceback, the sentence
 
 
 async def test_a_shorter_report_interval_counts_at_once(machine, clock):

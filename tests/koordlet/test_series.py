@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koordinator.koordlet.observe import aggregate
-from koordinator.koordlet.observe.series import NODE_CPU, POD_CPU, MetricStore
+from koordinator.koordlet.observe.series import CONTAINER_CPU, NODE_CPU, POD_CPU, MetricStore
 
 
 @given(steps=st.lists(st.integers(1, 5_000), max_size=400), retention=st.integers(1, 600), back=st.integers(0, 700))
@@ -27,7 +27,7 @@ def test_a_point_that_is_not_later_than_the_last_is_dropped():
 
 
 def test_series_without_samples_for_a_retention_are_dropped():
-    store = MetricStore(retention_seconds=10)
+    store = MetricStore(pods=10)
     store.append(1_000, [(POD_CPU, "gone", 1.0)])
     store.append(20_000, [(POD_CPU, "here", 1.0)])
     assert store.expire(20_000) == 1
@@ -55,3 +55,27 @@ def test_percentiles_are_elements_in_order(values):
 def test_nothing_has_no_aggregate(kind):
     with pytest.raises(ValueError, match="no points"):
         aggregate.aggregate(np.empty(0), kind)
+
+
+def test_each_level_keeps_what_its_readers_need():
+    store = MetricStore(node=600, pods=120, containers=20)
+    for second in range(1, 1201):
+        store.append(second * 1000, [(NODE_CPU, "", 1.0), (POD_CPU, "u", 1.0), (CONTAINER_CPU, "c", 1.0)])
+    for kind, subject, least, most in ((NODE_CPU, "", 600, 1024), (POD_CPU, "u", 120, 256), (CONTAINER_CPU, "c", 20, 64)):
+        assert least <= len(store.window(kind, subject, 0, 10**9)) <= most
+
+
+def test_longer_windows_are_kept_from_the_moment_that_somebody_asks_for_them():
+    store = MetricStore(node=10, pods=10)
+    store.keep(node=300, pods=10)
+    for second in range(1, 401):
+        store.append(second * 1000, [(NODE_CPU, "", 1.0)])
+    assert len(store.window(NODE_CPU, "", 101_000, 400_000)) == 300
+
+
+def test_after_the_clock_was_set_back_samples_count_again():
+    store = MetricStore()
+    for time_ms in (5_000_000, 5_001_000, 1_000_000, 1_001_000):
+        store.append(time_ms, [(NODE_CPU, "", 1.0)])
+    assert store.window(NODE_CPU, "", 0, 10**9).times.tolist() == [1_000_000, 1_001_000]
+    assert store.latest(NODE_CPU, "", 1_001_000) == 1.0

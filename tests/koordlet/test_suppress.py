@@ -80,6 +80,12 @@ def test_changing_the_policy_lifts_what_the_other_had_set():
     assert quotas(decision) == ["-1"]
 
 
+def test_a_squeezed_set_that_a_former_run_left_is_not_what_gets_restored():
+    left = Tier(GROUP, -1, frozenset({0, 1}), TIER.groups)
+    writes = CPUSuppress().round(look(thresholds=BY_CPUSET, tier=left))
+    assert {write.restore for write in writes if write.file == "cpuset.cpus"} == {"0-3"}
+
+
 def test_the_budget_and_its_parts_are_there_to_be_asked():
     strategy = CPUSuppress()
     strategy.round(look())

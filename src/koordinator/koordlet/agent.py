@@ -101,7 +101,7 @@ class Agent:
         """A pod or a container has come: give it what is its own at once."""
         try:
             view = self._look()
-            decisions = [strategy.round(view) for strategy in self._parts.strategies if strategy.prompt]
+            decisions = [self._ask(strategy, view) for strategy in self._parts.strategies if strategy.prompt]
             self._parts.executor.apply(_writes(decisions))
         except Exception:  # as in a round
             log.exception("a new pod could not be served; the next round tries again")
@@ -121,7 +121,7 @@ class Agent:
         if not parts.pods.has_synced or any(parts.store.latest(kind, "", oldest) is None for kind in (NODE_CPU, SYS_CPU)):
             return None
         policy = parts.cluster.report_policy
-        parts.store.keep(max((policy.aggregate, *policy.durations)))
+        parts.store.keep(max((policy.aggregate, *policy.durations)), policy.aggregate)
         slo = parts.cluster.slo
         return Source(parts.store, now, policy, parts.pods.views, (slo.spec.host_applications or []) if slo else None)
 
@@ -154,7 +154,7 @@ class Agent:
         if parts.pods.has_synced:
             samples += collect.system_samples(self._node, self._pods, self._apps, now, self._options.system_outdated)
         parts.store.append(int(now * 1000), samples)
-        if now - self._expired_at > 600:
+        if now - self._expired_at > 60:
             self._expired_at = now
             parts.store.expire(int(now * 1000))
 
@@ -193,8 +193,22 @@ class Agent:
         return Tier(group, quota, cpus, ((group,), tuple(pods), tuple(containers)))
 
     def _decide(self, view: View) -> list[Write]:
-        self.decisions = {strategy.name: strategy.round(view) for strategy in self._parts.strategies}
+        self.decisions = {strategy.name: self._ask(strategy, view) for strategy in self._parts.strategies}
         return _writes(self.decisions.values())
+
+    def _ask(self, strategy: Strategy, view: View) -> Decision:
+        """A bug in one feature must not take the others along."""
+        try:
+            decision = strategy.round(view)
+        except Exception as err:
+            if f"strategy {strategy.name}" not in self._parts.host.notices:
+                log.exception("%s failed", strategy.name)
+            self._parts.host.notices.say(
+                f"strategy {strategy.name}", f"{strategy.name} failed, the other features go on: {err!r}"
+            )
+            return Skip(f"failed: {err!r}")
+        self._parts.host.notices.over(f"strategy {strategy.name}", f"{strategy.name} works again")
+        return decision
 
     def _gone(self, group: str) -> None:
         self._parts.executor.forget(group)

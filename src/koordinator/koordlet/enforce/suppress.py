@@ -155,7 +155,7 @@ class CPUSuppress:
         if not picked:
             return lifted or Skip("too few CPUs to choose from")
         self._cpuset_lifted = False
-        return [*self._cpuset_writes(view, frozenset(picked)), *lifted]
+        return [*_cpuset_writes(view, frozenset(picked)), *lifted]
 
     def _lift_quota(self, view: View) -> list[Write]:
         """Once, also after a restart: a former run may have left its quota behind."""
@@ -168,8 +168,14 @@ class CPUSuppress:
         if self._cpuset_lifted or view.tier.cpus is None or not view.processors:
             return []
         self._cpuset_lifted = True
-        return self._cpuset_writes(view, cpuset_policy.full(view.processors, [pod.pod for pod in view.pods], view.topology))
+        return _cpuset_writes(view, _full(view))
 
-    def _cpuset_writes(self, view: View, cpus: frozenset[int]) -> list[Write]:
-        text = cpuset.to_text(cpus)
-        return [Write(group, _CPUSET, text, OWNER) for level in view.tier.groups for group in level] if text else []
+
+def _full(view: View) -> frozenset[int]:
+    return cpuset_policy.full(view.processors, [pod.pod for pod in view.pods], view.topology)
+
+
+def _cpuset_writes(view: View, cpus: frozenset[int]) -> list[Write]:
+    """The same set for the tier and all below. What a former run left behind is never what to restore: the full set is."""
+    text, full = cpuset.to_text(cpus), cpuset.to_text(_full(view))
+    return [Write(group, _CPUSET, text, OWNER, restore=full) for level in view.tier.groups for group in level] if text else []

@@ -1,7 +1,8 @@
 """Samples in memory: a ring buffer per series, two columns each (times in milliseconds, values). Nothing is written to disk.
 
 A series is a metric kind and the id of what it measures (pod UID, container id, NUMA node; empty for the node). Rings grow as
-they fill, up to the retention; a series that got no sample for a retention is dropped with its memory.
+they fill, up to their retention; a series that got no sample for that long is dropped with its memory. Retention differs: the
+node's samples answer the longest window of a report, pods' the averaging window, containers' only the last minute.
 """
 
 from array import array
@@ -28,6 +29,7 @@ NODE_GPU_CORE, NODE_GPU_MEMORY = "node_gpu_core_usage", "node_gpu_memory_usage"
 NODE_BE = "node_be"
 
 _FIRST_CAPACITY = 64
+_CLOCK_SET_BACK_MS = 60_000
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -63,9 +65,11 @@ class Ring:
         return self._count
 
     def append(self, time_ms: int, value: float, retention_ms: int) -> None:
-        """Add a point. One that is not later than the last is dropped: rates of it would mean nothing."""
+        """Add a point. One that is not later than the last is dropped; when the clock was set back, the past is."""
         if time_ms <= self.last_ms:
-            return
+            if self.last_ms - time_ms <= _CLOCK_SET_BACK_MS:
+                return
+            self._count = 0
         if self._count == len(self._times) and self._oldest_ms() > time_ms - retention_ms:
             self._grow()
         self._times[self._next], self._values[self._next] = time_ms, value
@@ -92,11 +96,11 @@ class Ring:
 
 
 class MetricStore:
-    """All series of this node."""
+    """All series of this node. Retentions in seconds."""
 
-    def __init__(self, retention_seconds: float = 1800.0) -> None:
+    def __init__(self, node: float = 1800.0, pods: float = 300.0, containers: float = 60.0) -> None:
         self._series: dict[tuple[str, str], Ring] = {}
-        self.retention_ms = int(retention_seconds * 1000)
+        self._node_ms, self._pods_ms, self._containers_ms = int(node * 1000), int(pods * 1000), int(containers * 1000)
 
     def __len__(self) -> int:
         return len(self._series)
@@ -105,16 +109,21 @@ class MetricStore:
         """(kind, id) of every series."""
         return list(self._series)
 
-    def keep(self, seconds: float) -> None:
-        """Make sure that windows of this length can be answered from now on."""
-        self.retention_ms = max(self.retention_ms, int(seconds * 1000))
+    def keep(self, node: float, pods: float) -> None:
+        """Make sure that windows of these lengths can be answered from now on."""
+        self._node_ms, self._pods_ms = max(self._node_ms, int(node * 1000)), max(self._pods_ms, int(pods * 1000))
+
+    def _retention(self, kind: str) -> int:
+        if kind.startswith("pod_"):
+            return self._pods_ms
+        return self._containers_ms if kind.startswith("container_") else self._node_ms
 
     def append(self, time_ms: int, samples: Iterable[tuple[str, str, float]]) -> None:
         """Add one point to each named series: (kind, id, value)."""
         for kind, subject, value in samples:
             if (ring := self._series.get((kind, subject))) is None:
                 ring = self._series[kind, subject] = Ring()
-            ring.append(time_ms, value, self.retention_ms)
+            ring.append(time_ms, value, self._retention(kind))
 
     def window(self, kind: str, subject: str, start_ms: int, end_ms: int) -> Window:
         """Points of a series in ``[start, end]``; none when the series is unknown."""
@@ -128,7 +137,7 @@ class MetricStore:
 
     def expire(self, now_ms: int) -> int:
         """Drop series without a sample for a retention; returns how many."""
-        old = [key for key, ring in self._series.items() if ring.last_ms < now_ms - self.retention_ms]
+        old = [key for key, ring in self._series.items() if ring.last_ms < now_ms - self._retention(key[0])]
         for key in old:
             del self._series[key]
         return len(old)

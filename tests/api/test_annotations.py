@@ -83,6 +83,7 @@ def test_reading_and_writing(raw, written):
         '{"inner":[]}',
         '{"items":{}}',
         '{"ratios":{"a":NaN}}',
+        '{"ratios":{"a":1e400}}',
         '{"inner":{"count":9223372036854775808}}',
         "[" * 5000,
         '{"a":' * 5000,

@@ -87,6 +87,7 @@ def test_texts_stay_where_the_api_server_keeps_them(text, written):
         ("m", "unable to parse numeric part"),
         ("1e999999999", "unable to parse quantity's suffix"),
         ("1e", "unable to parse quantity's suffix"),
+        ("9" * 5000, "digits"),
     ],
 )
 def test_errors_say_what_is_wrong(text, reason):

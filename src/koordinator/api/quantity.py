@@ -26,6 +26,7 @@ _DECIMAL_SUFFIX = {power: suffix for suffix, power in _DECIMAL.items()}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _BINARY_SUFFIX = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _MAX_EXPONENT = 1000  # beyond this a text is hostile, not a quantity: 1e999999999 must not cost a gigabyte
+_USUAL_LENGTH = 32  # longer texts are rare, and remembering hostile ones would cost memory
 _BAD_SHAPE = r"quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _BAD_SUFFIX = "unable to parse quantity's suffix"
 _BAD_NUMBER = "unable to parse numeric part of quantity"
@@ -89,9 +90,17 @@ def of_milli(value: int, form: str = DECIMAL_SI) -> Quantity:
     return Quantity(value * MILLI, form)
 
 
-@lru_cache(maxsize=65_536)
 def parse(text: str) -> Quantity:
     """Read a quantity. Raises ValueError with the reason."""
+    return _remembered(text) if len(text) <= _USUAL_LENGTH else _parsed(text)
+
+
+@lru_cache(maxsize=65_536)
+def _remembered(text: str) -> Quantity:
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Quantity:
     match = _SHAPE.fullmatch(text)
     if match is None or text == "":
         raise ValueError(_BAD_SHAPE)

@@ -6,6 +6,7 @@ Objects that come from the API server need none of this: they are decoded by msg
 """
 
 import json
+import math
 from collections.abc import Callable, Hashable
 from functools import cache
 from typing import Any, NoReturn
@@ -39,7 +40,7 @@ class _Pairs(list[tuple[str, Any]]):
 def decode(raw: str, type_: Any) -> Any:
     """Read ``raw`` as ``type_``. A top-level ``null`` reads as the empty value. Raises ValueError with the reason."""
     try:
-        parsed = json.loads(raw, object_pairs_hook=_Pairs, parse_constant=_refuse_constant)
+        parsed = json.loads(raw, object_pairs_hook=_Pairs, parse_constant=_refuse_constant, parse_float=_finite)
         fitted = _fitter(type_)(parsed)
         return msgspec.convert(_empty(type_) if fitted is _ABSENT else fitted, type_, str_keys=True)
     except RecursionError as err:
@@ -58,6 +59,13 @@ def encode(value: Any) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:80]} is out of range")
+    return number
 
 
 def _empty(type_: Any) -> Any:

@@ -9,6 +9,7 @@ from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import Node, Pod, PriorityClass
 from koordinator.api.meta import parse_time
 from koordinator.api.slo import NodeMetric, NodeSLOSpec
+from koordinator.api.sloconfig import review
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.api.sloconfig.ratios import resolve_amplification, resolve_normalization
 from koordinator.api.sloconfig.resolve import COLOCATION_CONFIG, Resolved
@@ -200,11 +201,21 @@ def nodeslo_case(case):
     return {"spec": {name: shown.get(name) for name in case["show"]}, "events": [one.reason for one in outcome.problems]}
 
 
+def configmap_case(case):
+    if case["operation"] == "DELETE":
+        return {"allowed": True}
+    nodes = [(node["name"], node.get("labels") or {}) for node in case.get("nodes", [])]
+    names_needed = case.get("nodeStrategyNameNeedCheck", False)
+    refusal = review.review_all(case["configMap"], case.get("oldConfigMap"), lambda: nodes, names_needed=names_needed)
+    return {"allowed": True} if refusal is None else {"allowed": False, "reason": refusal.reason, "message": refusal.message}
+
+
 def strategy_fields():
     return [(field.encode_name, field.name) for field in msgspec.structs.fields(NodeSLOSpec)]
 
 
 ADAPTERS = {
+    "configmap": configmap_case,
     "strategy": strategy_case,
     "nodeslo": nodeslo_case,
     "batch": batch_case,

@@ -5,7 +5,7 @@ Reasons and messages are part of the protocol, the misspelt ones too.
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -105,6 +105,24 @@ def review(key: str, data: Mapping[str, str], *, where: str = "", names_needed: 
     if overlap := overlapping(nodes):
         return Refusal(OVERLAP, {"config": key, "strategies": list(overlap)})
     return None
+
+
+def review_all(
+    data: Mapping[str, str],
+    old: Mapping[str, str] | None,
+    nodes: Callable[[], Iterable[tuple[str, Mapping[str, str]]]],
+    *,
+    where: str = "",
+    names_needed: bool = False,
+) -> Refusal | None:
+    """The first thing wrong with the keys that ``old`` does not have the same. ``nodes`` gives names and labels when needed."""
+    changed = [key for key in CHECKED if data.get(key) and data[key] != (old or {}).get(key)]
+    for key in changed:
+        if refusal := review(key, data, where=where, names_needed=names_needed):
+            return refusal
+    several = [key for key in changed if len(entries(_parse(CHECKED[key], data, where))) > 1]
+    found = list(nodes()) if several else []
+    return next(filter(None, (conflict(key, data[key], found) for key in several)), None)
 
 
 def conflict(key: str, text: str, nodes: Iterable[tuple[str, Mapping[str, str]]]) -> Refusal | None:

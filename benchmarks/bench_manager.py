@@ -21,7 +21,9 @@ from koordinator.api.meta import format_time
 from koordinator.clock import SystemClock
 from koordinator.kube.patches import merge
 from koordinator.manager.config import ConfigCache
+from koordinator.manager.controllers.complaints import Complaints
 from koordinator.manager.controllers.noderesource import NodeResources
+from koordinator.manager.controllers.nodewriter import NodeWriter
 from koordinator.manager.controllers.pernode import MetricObject
 from koordinator.manager.webhooks.certificates import good_bundle
 from koordinator.manager.webhooks.pods.handlers import PodWebhooks
@@ -85,7 +87,8 @@ def nothing(*_: Any) -> None:
 async def recompute() -> bool:
     clock, store, config = SystemClock(), CountingStore(), ConfigCache()
     config.sync({"colocation-config": '{"enable": true, "cpuReclaimThresholdPercent": 70}'})
-    resources = NodeResources(store, clock, config, nothing, nothing)  # type: ignore[arg-type]
+    complaints = Complaints(nothing)
+    resources = NodeResources(NodeWriter(store, complaints, nothing), clock, config, complaints)  # type: ignore[arg-type]
     names = [f"n{i}" for i in range(NODES)]
     for i in range(NODES):
         store.nodes[f"n{i}"] = make_node(i)

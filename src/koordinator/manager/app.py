@@ -36,7 +36,9 @@ from koordinator.kube.store import Store
 from koordinator.manager import health
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.changes import SpecObject
+from koordinator.manager.controllers.complaints import Complaints
 from koordinator.manager.controllers.noderesource import NodeResources
+from koordinator.manager.controllers.nodewriter import TOPOLOGIES, NodeWriter
 from koordinator.manager.controllers.pernode import METRICS, SLOS, MetricObject, PerNode, metric_spec, slo_spec
 from koordinator.manager.metrics import Metrics
 from koordinator.manager.priorities import ensure_priority_classes
@@ -155,9 +157,10 @@ class Manager:
     def _wire_controllers(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         metrics, slos = self._follow(METRICS), self._follow(SLOS)
         self._config_map = self._follow(CONFIG_MAPS, self._options.config_namespace, self._options.config_name)
-        self._resources = NodeResources(
-            self._store, self._clock, self.config, self._warn, self.metrics.node_resources, self._options.noderesource_plugins
-        )
+        complaints = Complaints(self._warn)
+        writer = NodeWriter(self._store, complaints, self.metrics.node_resources)
+        plugins = self._options.noderesource_plugins
+        self._resources = NodeResources(writer, self._clock, self.config, complaints, plugins)
         self._metric_objects = PerNode(
             self._store, self._clock, METRICS, metric_spec(self.config), (self._nodes.get, metrics.get)
         )
@@ -165,8 +168,9 @@ class Manager:
             self._store, self._clock, SLOS, slo_spec(self.config, self._warn), (self._nodes.get, slos.get)
         )
         self._listen_to_nodes()
-        pods, resources = self._follow(PODS), self._resources
+        pods, topologies, resources = self._follow(PODS), self._follow(TOPOLOGIES), self._resources
         pods.on(resources.pod_changed, resources.pod_moved, resources.pod_deleted)
+        topologies.on(resources.topology_changed, lambda _, new: resources.topology_changed(new), resources.topology_deleted)
         metrics.on(resources.metric_changed, self._metric_updated, self._metric_deleted)
         slos.on(
             None,
@@ -217,8 +221,9 @@ class Manager:
             self._warn(found or self._absent_config(), problem.reason, problem.message)
             log.warning("ConfigMap %s/%s: %s", self._options.config_namespace, self._options.config_name, problem.message)
         names = [node.name for node in self._nodes.items()]
-        if outcome.colocation:
+        if outcome.colocation or outcome.ratios:
             self._resources.config_changed()
+        if outcome.colocation:
             self._metric_objects.add_all(names)
         if outcome.slo:
             self._slo_objects.add_all(names)

@@ -6,35 +6,33 @@ a node whose report goes stale loses its batch resources on time, without any ev
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
+from koordinator.api import keys
 from koordinator.api.core import Node, Pod
-from koordinator.api.meta import Object
-from koordinator.api.registry import NODES
-from koordinator.api.resources import MID_CPU, MID_MEMORY
+from koordinator.api.resources import CPU, MEMORY, MID_CPU, MID_MEMORY
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.clock import Clock
-from koordinator.kube.errors import ApiError, NotFound
-from koordinator.kube.store import Store
 from koordinator.manager.config import ConfigCache
+from koordinator.manager.controllers.complaints import Complaints
+from koordinator.manager.controllers.nodewriter import NodeWriter, Plan, Topology, Zones
 from koordinator.manager.controllers.passes import PassQueue
 from koordinator.manager.overcommit import batch, inputs, mid, prepare
 from koordinator.manager.overcommit.inputs import NodeShare, PodShare, Reported
+from koordinator.manager.overcommit.ratios import amplification_text, normalization_text
+from koordinator.manager.overcommit.zones import zone_batch, zone_capacities
 
 log = logging.getLogger(__name__)
 
-PATCHES_AT_ONCE = 32
+WRITES_AT_ONCE = 32
 _NO_REPORT = Reported()
 
-Tell = Callable[[Object, str, str], None]
-"""Raise a Warning event: object, reason, message."""
 
-Publish = Callable[[str, dict[str, int | None]], None]
-"""Told each node's calculated resources."""
-
-
-MID = (MID_CPU, MID_MEMORY)
+NORMALIZATION, AMPLIFICATION = "CPUNormalization", "ResourceAmplification"
+MID_RESOURCE, BATCH_RESOURCE = "MidResource", "BatchResource"
+PLUGINS = (NORMALIZATION, AMPLIFICATION, MID_RESOURCE, BATCH_RESOURCE)
+_SOLD = {MID_RESOURCE: (MID_CPU, MID_MEMORY), BATCH_RESOURCE: prepare.BATCH}
 
 
 class _Seen(NamedTuple):
@@ -44,14 +42,6 @@ class _Seen(NamedTuple):
     strategy: ColocationStrategy
     report: Reported
     why_not: str
-
-
-class _Plan(NamedTuple):
-    """One node and what it shall sell: None takes a resource back."""
-
-    node: Node
-    strategy: ColocationStrategy
-    calculated: dict[str, int | None]
 
 
 def plugin_enabled(plugins: Sequence[str], name: str) -> bool:
@@ -67,23 +57,20 @@ class NodeResources:
 
     def __init__(
         self,
-        store: Store,
+        writer: NodeWriter,
         clock: Clock,
         config: ConfigCache,
-        tell: Tell,
-        publish: Publish,
+        complaints: Complaints,
         plugins: Sequence[str] = ("*",),
     ) -> None:
-        self._mid, self._batch = (plugin_enabled(plugins, name) for name in ("MidResource", "BatchResource"))
-        self._store, self._clock, self._config = store, clock, config
-        self._tell, self._publish = tell, publish
+        self._writer, self._clock, self._config, self._complaints = writer, clock, config, complaints
+        self._plugins = frozenset(name for name in PLUGINS if plugin_enabled(plugins, name))
         self._queue = PassQueue(clock)
         self._nodes: dict[str, Node] = {}
         self._shares: dict[str, NodeShare] = {}
         self._pods: dict[str, dict[str, PodShare]] = {}
         self._reports: dict[str, Reported] = {}
-        self._synced: dict[str, float] = {}
-        self._told: dict[tuple[str, str, str], str] = {}
+        self._topologies: dict[str, Topology] = {}
 
     async def run(self) -> None:
         await self._queue.serve(self.work)
@@ -93,12 +80,14 @@ class NodeResources:
     def node_changed(self, node: Node) -> None:
         share = inputs.node_share(node)
         self._nodes[node.name], self._shares[node.name] = node, share
-        self._complain(node, "InvalidNodeResources", share.problem)
+        self._complaints.about(node, "InvalidNodeResources", share.problem)
         self._queue.mark(node.name)
 
     def node_deleted(self, node: Node) -> None:
-        for known in (self._nodes, self._shares, self._synced):
+        for known in (self._nodes, self._shares):
             known.pop(node.name, None)
+        self._writer.forget(node.name)
+        self._complaints.forget(node)
         self._queue.forget(node.name)
 
     def pod_changed(self, pod: Pod) -> None:
@@ -108,7 +97,7 @@ class NodeResources:
         on_node = self._pods.setdefault(share.node, {})
         if on_node.get(share.key) != share:
             on_node[share.key] = share
-            self._complain(pod, "InvalidPodRequests", share.problem)
+            self._complaints.about(pod, "InvalidPodRequests", share.problem)
             self._queue.mark(share.node)
 
     def pod_moved(self, old: Pod, new: Pod) -> None:
@@ -126,14 +115,23 @@ class NodeResources:
 
     def metric_changed(self, metric: Any) -> None:
         report = inputs.reported(metric)
-        self._complain(metric, "AbnormalNodeMetric", "; ".join(report.problems[:5]))
+        self._complaints.about(metric, "AbnormalNodeMetric", "; ".join(report.problems[:5]))
         self._reports[metric.name] = report
         self._queue.mark(metric.name)
 
     def metric_deleted(self, name: str) -> None:
         self._reports.pop(name, None)
-        self._synced.pop(name, None)
+        self._writer.forget(name)
         self._queue.mark(name)
+
+    def topology_changed(self, topology: Topology) -> None:
+        before = self._topologies.get(topology.name)
+        self._topologies[topology.name] = topology
+        if before is None or _machine(before) != _machine(topology):
+            self._queue.mark(topology.name)
+
+    def topology_deleted(self, topology: Topology) -> None:
+        self._topologies.pop(topology.name, None)
 
     def config_changed(self) -> None:
         self._queue.mark_all(self._nodes)
@@ -148,9 +146,14 @@ class NodeResources:
         seen = [one for name in names if (one := self._look(name, now))]
         plans = [self._reset(one) for one in seen if one.why_not]
         plans += self._calculate([one for one in seen if not one.why_not])
-        slots = asyncio.Semaphore(PATCHES_AT_ONCE)
-        done = await asyncio.gather(*(self._write(slots, plan, now) for plan in plans))
-        return [name for name in done if name]
+        slots = asyncio.Semaphore(WRITES_AT_ONCE)
+
+        async def write(plan: Plan) -> bool:
+            async with slots:
+                return await self._writer.write(plan, now)
+
+        done = await asyncio.gather(*map(write, plans))
+        return [plan.node.name for plan, written in zip(plans, done, strict=True) if not written]
 
     def _look(self, name: str, now: float) -> _Seen | None:
         node = self._nodes.get(name)
@@ -167,34 +170,80 @@ class NodeResources:
             return batch.DEGRADED
         return ""
 
-    def _reset(self, seen: _Seen) -> _Plan:
+    def _reset(self, seen: _Seen) -> Plan:
+        """Nothing is sold. A node that is switched off is not amplified either; its CPUs are as fast as they were."""
         log.debug("node %s: %s", seen.node.name, seen.why_not)
-        names = (*(MID if self._mid else ()), *(prepare.BATCH if self._batch else ()))
-        return _Plan(seen.node, seen.strategy, dict.fromkeys(names))
+        if seen.why_not == batch.DISABLED:
+            ratios: dict[str, str | None] = {keys.RESOURCE_AMPLIFICATION_RATIO: None} if AMPLIFICATION in self._plugins else {}
+        else:
+            ratios = self._ratios(seen)
+        names = [name for plugin, pair in _SOLD.items() if plugin in self._plugins for name in pair]
+        return Plan(seen.node, seen.strategy, dict.fromkeys(names), ratios)
 
-    def _calculate(self, selling: list[_Seen]) -> list[_Plan]:
+    def _calculate(self, selling: list[_Seen]) -> list[Plan]:
         if not selling:
             return []
-        plans = [_Plan(seen.node, seen.strategy, {}) for seen in selling]
-        if self._mid:
-            _fill(plans, MID, self._mid_resources(selling))
-        if self._batch:
-            _fill(plans, prepare.BATCH, self._batch_resources(selling))
+        plans = [Plan(seen.node, seen.strategy, {}, self._ratios(seen)) for seen in selling]
+        if MID_RESOURCE in self._plugins:
+            _fill(plans, _SOLD[MID_RESOURCE], self._mid_resources(selling))
+        if BATCH_RESOURCE in self._plugins:
+            self._fill_batch(plans, selling)
         for seen in selling:
             self._expire(seen)
         return plans
 
-    def _batch_resources(self, selling: list[_Seen]) -> batch.Array:
-        demand = batch.Demand.of([inputs.demand_row(*self._known(seen)) for seen in selling])
-        rules = batch.Rules.of([batch.rule_row(seen.strategy) for seen in selling])
-        if log.isEnabledFor(logging.DEBUG):
-            for row, seen in enumerate(selling):
+    def _fill_batch(self, plans: list[Plan], selling: list[_Seen]) -> None:
+        rows = [inputs.demand_row(*self._known(seen)) for seen in selling]
+        demand, rules = batch.Demand.of(rows), batch.Rules.of([batch.rule_row(seen.strategy) for seen in selling])
+        _fill(plans, _SOLD[BATCH_RESOURCE], batch.batch(demand, rules))
+        for row, (plan, seen) in enumerate(zip(plans, selling, strict=True)):
+            if log.isEnabledFor(logging.DEBUG):
                 log.debug("node %s: %s", seen.node.name, "; ".join(part.text for part in batch.explain(demand, rules, row)))
-        return batch.batch(demand, rules)
+            if seen.node.name in self._topologies:
+                plan.zones = self._zones(seen, rows[row], batch.Rules(*(field[row : row + 1] for field in rules)))
+
+    def _zones(self, seen: _Seen, row: Sequence[int], rules: batch.Rules) -> Zones | None:
+        topology = self._topologies[seen.node.name]
+        try:
+            capacities = zone_capacities(topology.zones)
+        except ValueError as err:
+            self._complaints.about(topology, "InvalidZone", f"zones: {err}")
+            return None
+        self._complaints.about(topology, "InvalidZone", "")
+        _, pods, report = self._known(seen)
+        return Zones(topology, zone_batch(capacities, row, rules, pods, report)) if capacities else None
 
     def _mid_resources(self, selling: list[_Seen]) -> batch.Array:
         demand = mid.MidDemand.of([inputs.mid_row(*self._known(seen)) for seen in selling])
         return mid.mid(demand, mid.MidRules.of([mid.mid_rule_row(seen.strategy) for seen in selling]))
+
+    def _ratios(self, seen: _Seen) -> dict[str, str | None]:
+        """The ratio annotations that the node shall carry. One that cannot be told is left alone (speed) or removed (offer)."""
+        node, result = seen.node, dict[str, str | None]()
+        labels, annotations = node.metadata.labels, node.metadata.annotations
+        if NORMALIZATION in self._plugins:
+            topology = self._topologies.get(node.name)
+            strategy = self._config.normalization.for_labels(labels)
+            problem = ""
+            try:
+                result[keys.CPU_NORMALIZATION_RATIO] = normalization_text(
+                    strategy, labels, topology.annotations if topology else None
+                )
+            except ValueError as err:
+                problem = str(err)
+            self._complaints.about(node, "CPUNormalizationUnknown", problem)
+        if AMPLIFICATION in self._plugins:
+            result[keys.RESOURCE_AMPLIFICATION_RATIO] = self._amplification(node, annotations)
+        return result
+
+    def _amplification(self, node: Node, annotations: dict[str, str] | None) -> str | None:
+        try:
+            text = amplification_text(self._config.amplification.for_labels(node.metadata.labels), annotations)
+        except ValueError as err:
+            self._complaints.about(node, "ResourceAmplificationInvalid", str(err))
+            return None
+        self._complaints.about(node, "ResourceAmplificationInvalid", "")
+        return text
 
     def _known(self, seen: _Seen) -> tuple[NodeShare, Collection[PodShare], Reported]:
         name = seen.node.name
@@ -205,54 +254,16 @@ class NodeResources:
         minutes = seen.strategy.degrade_time_minutes or 15
         self._queue.later(seen.node.name, (seen.report.updated or 0.0) + minutes * 60 + 0.001)
 
-    async def _write(self, slots: asyncio.Semaphore, plan: _Plan, now: float) -> str:
-        """Bring one node up to date. Returns its name when that failed."""
-        node, strategy, calculated = plan
-        name = node.name
-        if node.status.capacity is None or node.status.allocatable is None:
-            return ""
-        prepared = self._prepared(node, calculated)
-        self._complain(node, "InvalidNodeAnnotation", prepared.problem)
-        self._publish(name, prepared.resources)
-        if not self._due(name, strategy, now) and not prepare.needs_sync(
-            node, prepared.resources, strategy.resource_diff_threshold or 0.1
-        ):
-            return ""
-        if patch := prepare.changed_status(node, prepared):
-            try:
-                async with slots:
-                    await self._store.patch(NODES, name, patch, subresource="status")
-            except NotFound:
-                return ""
-            except ApiError as err:
-                log.warning("node %s: batch resources not written, trying again: %s", name, err)
-                return name
-        self._synced[name] = now
-        return ""
 
-    def _prepared(self, node: Node, calculated: dict[str, int | None]) -> prepare.Prepared:
-        others = {name: number for name, number in calculated.items() if name not in prepare.BATCH}
-        if not self._batch:
-            return prepare.Prepared(others, {})
-        prepared = prepare.prepare_batch(calculated, node.metadata.annotations)
-        prepared.resources.update(others)
-        return prepared
-
-    def _due(self, name: str, strategy: ColocationStrategy, now: float) -> bool:
-        """Whether so long has passed since the last write that small differences are written too."""
-        last = self._synced.get(name)
-        return last is None or now - last > (strategy.update_time_threshold_seconds or 300)
-
-    def _complain(self, obj: Object, reason: str, problem: str) -> None:
-        """Raise an event once per new problem."""
-        key = (obj.kind, obj.key, reason)
-        if not problem:
-            self._told.pop(key, None)
-        elif self._told.get(key) != problem:
-            self._told[key] = problem
-            self._tell(obj, reason, problem)
-
-
-def _fill(plans: list[_Plan], names: tuple[str, str], amounts: batch.Array) -> None:
+def _fill(plans: list[Plan], names: tuple[str, str], amounts: batch.Array) -> None:
     for plan, row in zip(plans, amounts.tolist(), strict=True):
-        plan.calculated.update(zip(names, row, strict=True))
+        plan.resources.update(zip(names, row, strict=True))
+
+
+def _machine(topology: Topology) -> object:
+    """What of a topology our numbers depend on; our own resources in it do not count."""
+    zones = [
+        [(one.get("name"), one.get("allocatable")) for one in zone.get("resources") or [] if one.get("name") in (CPU, MEMORY)]
+        for zone in topology.zones
+    ]
+    return topology.annotations.get(keys.CPU_BASIC_INFO), zones

@@ -16,7 +16,7 @@ from koordinator.kube.store import Store
 from koordinator.kube.workqueue import WorkQueue
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.changes import SpecObject, carry_out, reconcile_spec
-from koordinator.manager.controllers.noderesource import Tell
+from koordinator.manager.controllers.complaints import Tell
 
 WORKERS = 16
 

@@ -1,6 +1,8 @@
 """Ratios that a node carries: how fast its CPUs are against the reference, and how much more it offers than it has."""
 
-from koordinator.api import nodes
+from collections.abc import Mapping
+
+from koordinator.api import keys, nodes
 from koordinator.api.annotations import Malformed, Texts
 from koordinator.api.nodes import CPU_NORMALIZATION_ENABLED, normalization_ratio
 from koordinator.api.numa import CPU_BASIC_INFO
@@ -56,3 +58,17 @@ def amplification_text(strategy: AmplificationStrategy, annotations: Texts | Non
         if not ratio >= 1:
             raise ValueError(f"the amplification ratio of {name} is {ratio:g}, must be 1 or more")
     return nodes.write_amplification_ratios(ratios) if ratios else None
+
+
+def changed_ratios(annotations: Texts, wanted: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Of the ratio annotations that are wanted (None: not there), those that have to be written."""
+    return {key: text for key, text in wanted.items() if _changed(key, annotations.get(key), text)}
+
+
+def _changed(key: str, old: str | None, new: str | None) -> bool:
+    if key != keys.CPU_NORMALIZATION_RATIO or old is None or new is None:
+        return old != new
+    before, after = normalization_ratio({key: old}), normalization_ratio({key: new})
+    if isinstance(before, Malformed) or isinstance(after, Malformed):
+        return isinstance(before, Malformed)
+    return nodes.ratios_differ(before, after)

@@ -1,0 +1,126 @@
+"""Bringing one node up to date: its NUMA zones, its status, its ratio annotations; each only when that is worth a write."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from koordinator.api.core import Node
+from koordinator.api.meta import Object
+from koordinator.api.registry import NODE_RESOURCE_TOPOLOGIES, NODES, Resource
+from koordinator.api.sloconfig.colocation import ColocationStrategy
+from koordinator.kube.errors import ApiError, NotFound
+from koordinator.kube.store import Store
+from koordinator.manager.controllers.complaints import Complaints
+from koordinator.manager.overcommit import prepare
+from koordinator.manager.overcommit.batch import Array
+from koordinator.manager.overcommit.ratios import changed_ratios
+from koordinator.manager.overcommit.zones import updated_zones
+
+log = logging.getLogger(__name__)
+
+Publish = Callable[[str, dict[str, int | None]], None]
+"""Told each node's calculated resources."""
+
+
+class Topology(Object):
+    """A NodeResourceTopology with its zones as plain JSON: koordlet writes them, we add two resources to each."""
+
+    zones: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+TOPOLOGIES = Resource(
+    NODE_RESOURCE_TOPOLOGIES.group,
+    NODE_RESOURCE_TOPOLOGIES.version,
+    NODE_RESOURCE_TOPOLOGIES.plural,
+    NODE_RESOURCE_TOPOLOGIES.kind,
+    type=Topology,
+    namespaced=False,
+)
+
+
+class Plan(msgspec.Struct):
+    """What one node shall say. A resource or annotation that is None is taken back; one that is not named is left alone."""
+
+    node: Node
+    strategy: ColocationStrategy
+    resources: dict[str, int | None]
+    ratios: dict[str, str | None]
+    zones: "Zones | None" = None
+
+    @property
+    def normalization(self) -> float:
+        """The CPU normalization of this pass."""
+        return prepare.usable_ratio({key: text for key, text in self.ratios.items() if text is not None})
+
+
+class Zones(NamedTuple):
+    """Batch resources of each zone of the topology that they were computed from."""
+
+    topology: Topology
+    sold: Array
+
+
+class NodeWriter:
+    """Writes plans, and remembers when each node was last written."""
+
+    def __init__(self, store: Store, complaints: Complaints, publish: Publish) -> None:
+        self._store, self._complaints, self._publish = store, complaints, publish
+        self._synced: dict[str, float] = {}
+
+    def forget(self, name: str) -> None:
+        """Write the node's next plan whatever the thresholds say."""
+        self._synced.pop(name, None)
+
+    async def write(self, plan: Plan, now: float) -> bool:
+        """Whether everything that had to be written was."""
+        node = plan.node
+        if node.status.capacity is None or node.status.allocatable is None:
+            return True
+        try:
+            await self._write_zones(plan)
+            await self._write_status(plan, now)
+            if annotations := changed_ratios(node.annotations, plan.ratios):
+                await self._store.patch(NODES, node.name, {"metadata": {"annotations": annotations}})
+        except NotFound:  # deleted meanwhile
+            return True
+        except ApiError as err:
+            log.warning("node %s: not brought up to date, trying again: %s", node.name, err)
+            return False
+        return True
+
+    async def _write_zones(self, plan: Plan) -> None:
+        if plan.zones is None:
+            return
+        topology, sold = plan.zones
+        zones = updated_zones(topology.zones, sold, plan.normalization, plan.strategy.resource_diff_threshold or 0.1)
+        if zones is not None:
+            seen = {"resourceVersion": topology.metadata.resource_version}  # koordlet writes the same list
+            await self._store.patch(TOPOLOGIES, topology.name, {"metadata": seen, "zones": zones})
+
+    async def _write_status(self, plan: Plan, now: float) -> None:
+        node, strategy = plan.node, plan.strategy
+        prepared = _prepared(plan)
+        self._complaints.about(node, "InvalidNodeAnnotation", prepared.problem)
+        self._publish(node.name, prepared.resources)
+        due = self._due(node.name, strategy, now)
+        if not due and not prepare.needs_sync(node, prepared.resources, strategy.resource_diff_threshold or 0.1):
+            return
+        if patch := prepare.changed_status(node, prepared):
+            await self._store.patch(NODES, node.name, patch, subresource="status")
+        self._synced[node.name] = now
+
+    def _due(self, name: str, strategy: ColocationStrategy, now: float) -> bool:
+        """Whether so long has passed since the last write that small differences are written too."""
+        last = self._synced.get(name)
+        return last is None or now - last > (strategy.update_time_threshold_seconds or 300)
+
+
+def _prepared(plan: Plan) -> prepare.Prepared:
+    others = {name: number for name, number in plan.resources.items() if name not in prepare.BATCH}
+    if len(others) == len(plan.resources):
+        return prepare.Prepared(others, {})
+    prepared = prepare.prepare_batch(plan.resources, plan.node.metadata.annotations, plan.normalization)
+    prepared.resources.update(others)
+    return prepared

@@ -1,9 +1,8 @@
 """Amplified nodes on a real API server."""
 
-from waiting import until
-
 from koordinator.api.registry import NODES
 from koordinator.manager.webhooks.registration import MUTATING
+from waiting import until
 
 RATIO = "node.koordinator.sh/resource-amplification-ratio"
 

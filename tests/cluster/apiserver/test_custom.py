@@ -46,23 +46,15 @@ async def client(apiserver):
     return apiserver.client
 
 
-async def raw(apiserver, path):
-    import aiohttp
-
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {apiserver.token}"}) as session:
-        async with session.get(apiserver.url + path) as response:
-            return response.status, await response.json()
-
-
-async def test_defaults_pruning_and_generation(apiserver, client):
+async def test_defaults_pruning_and_generation(http, client):
     gadget = {"metadata": {"name": "a"}, "spec": {"size": 1, "extra": 1, "free": {"x": 1}}, "status": {"ready": True}}
     await client.create(GADGETS, gadget, "default")
-    _, stored = await raw(apiserver, "/apis/example.com/v1/namespaces/default/gadgets/a")
+    stored = (await http.get("/apis/example.com/v1/namespaces/default/gadgets/a")).body
     assert stored["spec"] == {"size": 1, "color": "red", "free": {"x": 1}}
     assert "status" not in stored
     await client.patch(GADGETS, "a", {"status": {"ready": True}, "spec": {"size": 9}}, "default", subresource="status")
     await client.patch(GADGETS, "a", {"spec": {"size": 2}, "status": {"ready": False}}, "default")
-    _, stored = await raw(apiserver, "/apis/example.com/v1/namespaces/default/gadgets/a")
+    stored = (await http.get("/apis/example.com/v1/namespaces/default/gadgets/a")).body
     assert stored["metadata"]["generation"] == 2
     assert (stored["spec"]["size"], stored["status"]) == (2, {"ready": True})
 

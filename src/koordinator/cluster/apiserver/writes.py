@@ -180,13 +180,14 @@ def _settle(kind: Kind, namespace: str, obj: Json) -> None:
         raise bad_request(text)
     if (name := obj.setdefault("kind", kind.kind)) != kind.kind:
         raise bad_request(f'{name} in version "{kind.version}" cannot be handled as a {kind.kind}')
-    posted = obj.setdefault("metadata", {})
-    try:
-        msgspec.convert(posted, ObjectMeta)
-    except msgspec.ValidationError as err:
-        if None not in posted.values():
-            raise undecodable(kind, f"metadata: {err}") from None
+    posted = {} if obj.get("metadata") is None else obj["metadata"]
+    if not isinstance(posted, dict):
+        raise undecodable(kind, "metadata must be an object")
     metadata = {key: value for key, value in posted.items() if value is not None and key not in ("managedFields", "selfLink")}
+    try:
+        msgspec.convert(metadata, ObjectMeta)
+    except msgspec.ValidationError as err:
+        raise undecodable(kind, f"metadata: {err}") from None
     obj["metadata"] = metadata
     if not kind.namespaced:
         metadata.pop("namespace", None)

@@ -101,6 +101,16 @@ async def test_a_kubelet_in_trouble_is_said_once_and_the_last_list_stays(pods, k
     assert [said in record.message for record in caplog.records] == [True]
 
 
+async def test_a_kubelet_that_starts_with_us_gets_a_moment(pods, kubelet, caplog):
+    kubelet.status = 503
+    for _ in range(3):
+        assert not await sync(pods, kubelet)
+    assert not caplog.records
+    for _ in range(10):
+        await sync(pods, kubelet)
+    assert len(caplog.records) == 1
+
+
 async def test_a_certificate_of_somebody_else_is_refused(kubelet, tmp_path, clock):
     (tmp_path / "other").mkdir()
     source = Kubelet(Endpoint(ca_file=str(certificate(tmp_path / "other")[0])), clock)

@@ -29,6 +29,8 @@ _RETRY = 0.5
 """Seconds to the next list when this one failed, or misses containers that are just starting."""
 _HASTE = 5.0
 """Seconds after a pod's arrival in which its containers are waited for in that haste."""
+_PATIENCE = 10
+"""Failures before the first list that nobody needs to hear of: kubelet and koordlet start together."""
 _MIN_GAP = 0.2
 """Seconds between two lists, however often somebody pulls."""
 
@@ -132,6 +134,7 @@ class PodList:
         self._decoder = msgspec.json.Decoder(Pod)
         self.has_synced = False
         self._hasty_until = 0.0
+        self._failures = 0
         self.on_gone: Callable[[str], None] = lambda _group: None
         self.on_change: Callable[[], None] = lambda: None
 
@@ -167,8 +170,11 @@ class PodList:
             body = await self._source.pods(node)
             raws = self._items(body)
         except KoordError as err:
-            self._notices.say(_KEY, f"{err}; the last pod list stays in force")
+            self._failures += 1
+            if self.has_synced or self._failures > _PATIENCE:
+                self._notices.say(_KEY, f"{err}; the last pod list stays in force")
             return False
+        self._failures = 0
         self._notices.over(_KEY, "the kubelet answers again")
         if raws is None:
             return self._settled()

@@ -26,7 +26,7 @@ from koordinator.api.registry import (
     Resource,
 )
 from koordinator.clock import Clock
-from koordinator.errors import KoordError
+from koordinator.errors import readable
 from koordinator.kube.client import Client
 from koordinator.kube.config import load
 from koordinator.kube.events import Recorder
@@ -42,6 +42,7 @@ from koordinator.manager.controllers.nodewriter import TOPOLOGIES, NodeWriter
 from koordinator.manager.controllers.pernode import METRICS, SLOS, MetricObject, PerNode, metric_spec, slo_spec
 from koordinator.manager.metrics import Metrics
 from koordinator.manager.priorities import ensure_priority_classes
+from koordinator.manager.webhooks.configmaps import ConfigWebhooks
 from koordinator.manager.webhooks.nodes.handlers import mutate_status
 from koordinator.manager.webhooks.pods.handlers import PodWebhooks
 from koordinator.manager.webhooks.registration import MUTATING, VALIDATING, Endpoint
@@ -68,6 +69,7 @@ class ManagerOptions(msgspec.Struct, frozen=True, kw_only=True):
     leader_election_namespace: str = "koordinator-system"
     config_namespace: str = "koordinator-system"
     config_name: str = "slo-controller-config"
+    node_strategy_name_need_check: bool = False
     rules_namespace: str = "koordinator-system"
     rules_name: str = "pod-enhanced-validator-config"
     feature_gates: str = ""
@@ -85,16 +87,7 @@ async def run(options: ManagerOptions, clock: Clock, on_ready: Callable[[], None
         try:
             await Manager(client, clock, options, gates).run(on_ready)
         except ExceptionGroup as group:
-            raise _readable(group) or group from None
-
-
-def _readable(group: ExceptionGroup) -> KoordError | None:
-    """The error in a group that a person is meant to read."""
-    for err in group.exceptions:
-        found = _readable(err) if isinstance(err, ExceptionGroup) else err
-        if isinstance(found, KoordError):
-            return found
-    return None
+            raise readable(group) or group from None
 
 
 class Manager:
@@ -273,6 +266,20 @@ class Manager:
             yield "/validate-pod", pods.validate
         if "NodeMutatingWebhook" in self._gates:
             yield "/mutate-node-status", mutate_status
+        config = self._config_webhooks()
+        if "NodeValidatingWebhook" in self._gates:
+            yield "/validate-node", config.validate_node
+        if "ConfigMapValidatingWebhook" in self._gates:
+            yield "/validate-configmap", config.validate_config
+
+    def _config_webhooks(self) -> ConfigWebhooks:
+        options = self._options
+
+        def data() -> dict[str, str]:
+            return next((one.data or {} for one in self._config_map.items()), {})
+
+        where = (options.config_namespace, options.config_name)
+        return ConfigWebhooks(where, self._nodes.items, data, names_needed=options.node_strategy_name_need_check)
 
     async def _start_webhooks(self, service: WebhookService) -> None:
         options = self._options

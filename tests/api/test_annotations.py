@@ -48,6 +48,7 @@ def read(raw):
         ('{"resources":{"memory":"1024Mi","cpu":2}}', '{"wait":"0s","resources":{"cpu":"2","memory":"1Gi"},"inner":{}}'),
         ('{"percent":"<1>"}', '{"wait":"0s","percent":"\\u003c1\\u003e","inner":{}}'),
         ('{"items":[null,{}],"names":[null]}', '{"wait":"0s","inner":{},"items":[{},{}],"names":[""]}'),
+        ('{"at":"2026-07-01T10:00:00.5+02:00"}', '{"wait":"0s","at":"2026-07-01T08:00:00Z","inner":{}}'),
         ('{"at":"2026-07-01T08:00:00Z"}', '{"wait":"0s","at":"2026-07-01T08:00:00Z","inner":{}}'),
         ('{"ratios":{"a":null,"b":1}}', '{"wait":"0s","inner":{},"ratios":{"a":0.0,"b":1.0}}'),
     ],

@@ -48,7 +48,7 @@ def test_total_number_is_at_least_the_minimum(text, total):
     ],
 )
 def test_match_policy(annotations, policy):
-    assert gang.match_policy(annotations, None) == policy
+    assert gang.match_policy(annotations) == policy
 
 
 @pytest.mark.parametrize(

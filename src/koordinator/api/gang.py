@@ -123,7 +123,10 @@ MATCH_POLICY = Choice(
     keys.GANG_MATCH_POLICY, MATCH_POLICIES, on="Pod and PodGroup annotation", doc="Which pods count towards min-available."
 )
 POD_GROUP_MATCH_POLICY = Choice(
-    keys.POD_GROUP_MATCH_POLICY, MATCH_POLICIES, on="Pod and PodGroup label", doc="Read where the annotation is empty."
+    keys.POD_GROUP_MATCH_POLICY,
+    MATCH_POLICIES,
+    on="Pod and PodGroup annotation",
+    doc="Alias, read where the first one is empty.",
 )
 TIMEOUT = Plain(keys.GANG_TIMEOUT, "Pod annotation", "Marks a gang that has waited too long.")
 NETWORK_TOPOLOGY_SPEC: Annotation[NetworkTopologySpec] = Annotation(
@@ -173,13 +176,11 @@ def total_number(annotations: Texts | None, minimum: int) -> int:
     return max(found, minimum) if isinstance(found, int) else minimum
 
 
-def match_policy(annotations: Texts | None, labels: Texts | None, default: str = ONCE_SATISFIED) -> str:
-    """Which pods count: the annotation, else its alias (label or annotation) where the first is empty, else ``default``."""
-    given = (annotations or {}).get(keys.GANG_MATCH_POLICY)
-    for text in (given, (labels or {}).get(keys.POD_GROUP_MATCH_POLICY), (annotations or {}).get(keys.POD_GROUP_MATCH_POLICY)):
-        if text:
-            return text if text in MATCH_POLICIES else default
-    return default
+def match_policy(annotations: Texts | None, default: str = ONCE_SATISFIED) -> str:
+    """Which pods count: the annotation, its alias where the first is empty; ``default`` where neither says a known word."""
+    found = annotations or {}
+    text = found.get(keys.GANG_MATCH_POLICY) or found.get(keys.POD_GROUP_MATCH_POLICY)
+    return text if text in MATCH_POLICIES else default
 
 
 def groups(annotations: Texts | None, own: str) -> list[str]:

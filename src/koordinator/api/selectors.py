@@ -20,7 +20,8 @@ NOT_IN = "NotIn"
 GT = "Gt"
 LT = "Lt"
 
-_OPERATORS = (IN, NOT_IN, EXISTS, DOES_NOT_EXIST, GT, LT)
+_OBJECT_OPERATORS = (IN, NOT_IN, EXISTS, DOES_NOT_EXIST)
+_OPERATORS = (*_OBJECT_OPERATORS, GT, LT)
 _NAME = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)\Z", re.ASCII)
 _PREFIX = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\Z", re.ASCII)
 
@@ -77,7 +78,7 @@ def compile_(selector: LabelSelector | None) -> Selector:
     if selector is None:
         return NOTHING
     found = [Requirement(key, IN, frozenset((value,))) for key, value in (selector.match_labels or {}).items()]
-    found += [_checked(one.key, one.operator, one.values or []) for one in selector.match_expressions or []]
+    found += [_checked(one.key, one.operator, one.values or [], _OBJECT_OPERATORS) for one in selector.match_expressions or []]
     return Selector(tuple(found))
 
 
@@ -125,8 +126,8 @@ def parse_fields(text: str) -> Selector:
     return Selector(tuple(_parse_field(item) for item in _split_escaped(text)))
 
 
-def _checked(key: str, operator: str, values: list[str]) -> Requirement:
-    if operator not in _OPERATORS:
+def _checked(key: str, operator: str, values: list[str], operators: tuple[str, ...] = _OPERATORS) -> Requirement:
+    if operator not in operators:
         raise ValueError(f'"{operator}" is not a valid label selector operator')
     _check_key(key)
     if operator in (IN, NOT_IN) and not values:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from koordinator.api import durations, quantity
-from koordinator.api.meta import parse_time
+from koordinator.api.meta import format_time, parse_time
 
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _ABSENT = object()
@@ -184,9 +184,11 @@ def _duration(value: Any) -> Any:
 
 
 def _time(value: Any) -> Any:
-    if isinstance(value, str) and parse_time(value) is None:
+    if not isinstance(value, str):
+        return _plain(value)
+    if (seconds := parse_time(value)) is None:
         raise ValueError(f"{value[:80]!r} is not an RFC 3339 time")
-    return _plain(value)
+    return format_time(seconds)
 
 
 def _integer(bits: int) -> _Fitter:

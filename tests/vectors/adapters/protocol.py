@@ -304,7 +304,7 @@ ANNOTATION_PARSERS = {
     "podBlkIOQOS": reader(podqos.BLKIO_QOS),
     "gangName": lambda case, argument: found(gang.gang_name(read_pod(case["object"]))),
     "gangMinAvailable": lambda case, argument: found(gang.min_available(read_pod(case["object"]))),
-    "gangMatchPolicy": lambda case, argument: found(gang.match_policy(case.get("annotations"), case.get("labels"), "")),
+    "gangMatchPolicy": lambda case, argument: found(gang.match_policy(case.get("annotations"), "")),
     "gangWaitTime": reader(gang.WAITING_TIME),
     "nodeCPUBindPolicy": lambda case, argument: found(numa.node_bind_policy(case.get("labels"), case.get("annotations"))),
     "exactMatchReservation": exact_match,

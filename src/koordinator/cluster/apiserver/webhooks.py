@@ -14,6 +14,7 @@ from koordinator.api.meta import LabelSelector
 from koordinator.api.selectors import EVERYTHING, Selector
 from koordinator.cluster.apiserver.calls import Call
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
+from koordinator.cluster.apiserver.kinds.hooks import ClientConfig, Rule, ServiceReference, Webhook
 from koordinator.cluster.apiserver.refusals import Refused, broken
 from koordinator.cluster.apiserver.store import Store
 from koordinator.kube import patches
@@ -25,40 +26,19 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-class Rule(msgspec.Struct, frozen=True, rename="camel"):
-    """Which requests a webhook asks for."""
-
-    api_groups: list[str] = []
-    api_versions: list[str] = []
-    operations: list[str] = []
-    resources: list[str] = []
-    scope: str = "*"
-
-    def wants(self, kind: Kind, subresource: str, operation: str) -> bool:
-        scope = "Namespaced" if kind.namespaced else "Cluster"
-        return (
-            _listed(self.operations, operation)
-            and _listed(self.api_groups, kind.group)
-            and _listed(self.api_versions, kind.version)
-            and self.scope in ("*", scope)
-            and any(_covers(pattern, kind.plural, subresource) for pattern in self.resources)
-        )
-
-
 class Hook(msgspec.Struct, frozen=True):
     """One webhook of one configuration."""
 
     configuration: str
     name: str
     rules: tuple[Rule, ...]
-    client: Json
+    client: ClientConfig
     timeout: float
     ignore_failure: bool
     namespaces: Selector
     objects: Selector
     mutating: bool
     reinvoke: bool
-    review_version: str = "v1"
 
     def wants(self, kind: Kind, subresource: str, operation: str) -> bool:
         return any(rule.wants(kind, subresource, operation) for rule in self.rules)
@@ -101,37 +81,27 @@ def compile_hooks(configuration: Json) -> list[Hook]:
     """The webhooks of a configuration object, ready to be matched."""
     mutating = configuration.get("kind") == "MutatingWebhookConfiguration"
     name = configuration["metadata"]["name"]
-    return [_compile(name, hook, mutating=mutating) for hook in configuration.get("webhooks") or ()]
+    hooks = msgspec.convert(configuration.get("webhooks") or [], list[Webhook])
+    return [_compile(name, hook, mutating=mutating) for hook in hooks]
 
 
-def _compile(configuration: str, hook: Json, *, mutating: bool) -> Hook:
+def _compile(configuration: str, hook: Webhook, *, mutating: bool) -> Hook:
     return Hook(
         configuration=configuration,
-        name=hook["name"],
-        rules=tuple(msgspec.convert(rule, Rule) for rule in hook.get("rules") or ()),
-        client=hook["clientConfig"],
-        timeout=float(hook.get("timeoutSeconds", 10)),
-        ignore_failure=hook.get("failurePolicy") == "Ignore",
-        namespaces=_selector(hook.get("namespaceSelector")),
-        objects=_selector(hook.get("objectSelector")),
+        name=hook.name,
+        rules=tuple(hook.rules or ()),
+        client=hook.client_config or ClientConfig(),
+        timeout=float(hook.timeout_seconds),
+        ignore_failure=hook.failure_policy == "Ignore",
+        namespaces=_selector(hook.namespace_selector),
+        objects=_selector(hook.object_selector),
         mutating=mutating,
-        reinvoke=mutating and hook.get("reinvocationPolicy") == "IfNeeded",
+        reinvoke=mutating and hook.reinvocation_policy == "IfNeeded",
     )
 
 
-def _selector(raw: Any) -> Selector:
-    return selectors.compile_(msgspec.convert(raw, LabelSelector)) if raw else EVERYTHING
-
-
-def _listed(patterns: list[str], value: str) -> bool:
-    return "*" in patterns or value in patterns
-
-
-def _covers(pattern: str, plural: str, subresource: str) -> bool:
-    resource, _, sub = pattern.partition("/")
-    if pattern == "*/*":
-        return True
-    return resource in ("*", plural) and (sub in ("*", subresource) if sub else not subresource)
+def _selector(selector: LabelSelector | None) -> Selector:
+    return EVERYTHING if selector is None else selectors.compile_(selector)
 
 
 class CallFailed(Exception):
@@ -178,7 +148,7 @@ class WebhookCaller:
                 params={"timeout": f"{hook.timeout:g}s"},
                 data=body,
                 headers={"Content-Type": "application/json", "Accept": "application/json"},
-                ssl=self._context(hook.client.get("caBundle", "")),
+                ssl=self._context(hook.client.ca_bundle or ""),
                 server_hostname=host or None,
                 timeout=aiohttp.ClientTimeout(total=hook.timeout),
             ) as answer:
@@ -193,13 +163,11 @@ class WebhookCaller:
 
     def _where(self, hook: Hook) -> tuple[str, str]:
         """URL to call and the name that its certificate must carry. Raises: CallFailed."""
-        if url := hook.client.get("url"):
+        if url := hook.client.url:
             return url, ""
-        service = hook.client.get("service") or {}
-        namespace, name = service.get("namespace", ""), service.get("name", "")
-        port, path = service.get("port") or 443, (service.get("path") or "").lstrip("/")
-        address = self._endpoint(namespace, name, port)
-        return f"https://{address}/{path}", f"{name}.{namespace}.svc"
+        service = hook.client.service or ServiceReference()
+        address = self._endpoint(service.namespace, service.name, service.port or 443)
+        return f"https://{address}/{(service.path or '').lstrip('/')}", f"{service.name}.{service.namespace}.svc"
 
     def _endpoint(self, namespace: str, name: str, port: int) -> str:
         service = self._store.get("services", namespace, name)

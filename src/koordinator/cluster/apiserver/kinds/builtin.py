@@ -4,6 +4,7 @@ from koordinator.clock import Clock
 from koordinator.cluster.apiserver.kinds import core
 from koordinator.cluster.apiserver.kinds.base import Kind, Rules
 from koordinator.cluster.apiserver.kinds.custom import DefinitionRules
+from koordinator.cluster.apiserver.kinds.hooks import WebhookConfigurationRules
 from koordinator.cluster.apiserver.kinds.pods import PodRules
 from koordinator.cluster.apiserver.kinds.workloads import (
     DaemonSetRules,
@@ -99,7 +100,7 @@ def _workloads() -> list[Kind]:
 
 
 def _policies() -> list[Kind]:
-    budget, classes, hooks = core.DisruptionBudgetRules(), core.PriorityClassRules(), core.WebhookConfigurationRules
+    budget, classes, hooks = core.DisruptionBudgetRules(), core.PriorityClassRules(), WebhookConfigurationRules
     return [
         Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", budget, True, ("pdb",), subresources=_STATUS),
         Kind("coordination.k8s.io", "v1", "leases", "Lease", core.LeaseRules()),

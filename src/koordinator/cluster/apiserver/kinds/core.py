@@ -8,7 +8,7 @@ from koordinator.api import core
 from koordinator.api.meta import Object
 from koordinator.cluster.apiserver.kinds import columns, podspec
 from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules, undecodable
-from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, required, unsupported, wrong
+from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, unsupported, wrong
 
 _HIGHEST_USER_PRIORITY = 1_000_000_000
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -216,31 +216,3 @@ class PathNameRules(Rules):
     """Stored as it comes, under any name (``system:node``)."""
 
     path_names = True
-
-
-class WebhookConfigurationRules(Rules):
-    columns = columns.WEBHOOKS
-    generation = True
-
-    def default(self, obj: Json) -> None:
-        for hook in obj.get("webhooks") or ():
-            for field, value in (("failurePolicy", "Fail"), ("matchPolicy", "Equivalent"), ("timeoutSeconds", 10)):
-                hook.setdefault(field, value)
-            hook.setdefault("namespaceSelector", {})
-            hook.setdefault("objectSelector", {})
-            if obj.get("kind") == "MutatingWebhookConfiguration":
-                hook.setdefault("reinvocationPolicy", "Never")
-            for rule in hook.get("rules") or ():
-                rule.setdefault("scope", "*")
-
-    def validate(self, obj: Json) -> Iterator[FieldError]:
-        for index, hook in enumerate(obj.get("webhooks") or ()):
-            path = f"webhooks[{index}]"
-            for field in ("name", "clientConfig", "sideEffects", "admissionReviewVersions"):
-                if not hook.get(field):
-                    yield required(f"{path}.{field}")
-            seconds = hook["timeoutSeconds"]
-            if not 1 <= seconds <= 30:
-                yield wrong(f"{path}.timeoutSeconds", seconds, "the timeout value must be between 1 and 30 seconds")
-            if hook["failurePolicy"] not in ("Fail", "Ignore"):
-                yield unsupported(f"{path}.failurePolicy", hook["failurePolicy"], ("Fail", "Ignore"))

@@ -1,4 +1,4 @@
-"""The vectors of kube-scheduler's plugins, for the plugins that are built; the whole file joins ``make vectors`` when all are."""
+"""The vectors of kube-scheduler's plugins that are built; the whole file joins ``make vectors`` when all of them are."""
 
 import json
 from pathlib import Path

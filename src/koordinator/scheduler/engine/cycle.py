@@ -188,7 +188,7 @@ class Scheduler:
         for plugin in reversed(pod.profile.reserves):
             plugin.unreserve(state, pod.info, node)
         if self.cluster.forget(pod.info.uid):
-            self.queue.on_event(ClusterEvent(Happening.POD_DELETE, node, old=pod.info.pod))
+            self.queue.on_event(ClusterEvent(Happening.POD_DELETE, node, old=pod.info.pod, but=pod.info.uid))
 
     def bound(self, binding: Binding) -> None:
         """The API server has taken the binding."""

@@ -31,12 +31,16 @@ class Happening:
 
 
 class ClusterEvent(msgspec.Struct, frozen=True):
-    """One event. ``node`` names the node concerned, where there is one."""
+    """One event. ``node`` names the node concerned, where there is one.
+
+    ``but`` is the uid of a pod that the event does not wake: what a pod's own failed attempt gave back is no news to it.
+    """
 
     kind: int
     node: str = ""
     old: Object | None = None
     new: Object | None = None
+    but: str = ""
 
 
 Hint = Callable[[PodInfo, ClusterEvent], bool]

@@ -185,6 +185,8 @@ class SchedulingQueue:
                     self._wake(pod, "ClusterEvent")
 
     def _may_help(self, pod: QueuedPod, event: ClusterEvent) -> bool:
+        if event.but and event.but == pod.info.uid:
+            return False
         if not pod.rejected_by or event.kind == Happening.ANYTHING:
             return True
         hints = pod.profile.hints

@@ -19,7 +19,7 @@ from koordinator.kube.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-BACKOFF = Backoff(base=0.02, factor=2.0, limit=30.0)
+BACKOFF = Backoff(base=0.02, factor=2.0, limit=5.0)
 LOST_ANSWER = Backoff(base=0.2, factor=2.0, limit=5.0)
 SETTLE_SECONDS = 0.02
 """Events that come close together are looked at together: a thousand pods turning ready are not a thousand status writes."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -153,6 +154,33 @@ def unused_port():
 def test_options_that_cannot_work_are_refused_at_the_start(changes, said):
     with pytest.raises(ConfigInvalid, match=said):
         check(KoordletOptions(**{"node_name": "n1"} | changes))
+
+
+def test_a_machine_without_cgroups_is_refused_with_a_sentence(tmp_path, clock):
+    with pytest.raises(Unavailable, match=r"cgroups at .*: no cpu and no cpuacct and no cpuset and no memory controller"):
+        assembly.build(KoordletOptions(node_name="n1", cgroup_root=str(tmp_path)), FakeStore(), clock)
+
+
+def test_a_missing_controller_is_said_once(tree, clock, caplog):
+    if tree.version == 2:
+        (Path(tree.roots.cgroup) / "cgroup.controllers").write_text("cpu memory\n")
+    else:
+        (Path(tree.roots.cgroup) / "cpuset").rename(Path(tree.roots.cgroup) / "elsewhere")
+    made = assembly.build(KoordletOptions(node_name="n1", cgroup_root=tree.roots.cgroup), FakeStore(), clock)
+    for _ in range(3):
+        made.agent.round()
+    assert [record.message.split(" at ")[0] for record in caplog.records] == ["no cgroup controller cpuset"]
+
+
+def test_an_audit_directory_that_cannot_be_made_is_named(tree, clock):
+    audited = KoordletOptions(
+        node_name="n1",
+        cgroup_root=tree.roots.cgroup,
+        audit_log_dir="/proc/nothing",
+        features=KOORDLET.parse("AuditEvents=true"),
+    )
+    with pytest.raises(Unavailable, match="audit log directory /proc/nothing"):
+        assembly.build(audited, FakeStore(), clock)
 
 
 def test_features_are_on_by_their_gates():

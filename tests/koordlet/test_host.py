@@ -114,3 +114,11 @@ def test_every_file_lies_below_the_root_and_a_missing_one_is_a_lookup_error(vers
 def test_a_stat_that_cannot_be_read_says_why(text):
     with pytest.raises(ValueError, match=r"cpu|invalid literal"):
         parse.total_ticks(text)
+
+
+def test_tiers_are_not_pods_with_either_driver():
+    systemd, cgroupfs = Layout(Driver.SYSTEMD), Layout()
+    assert not any(systemd.is_pod(name) for name in ("kubepods-besteffort.slice", "kubepods-burstable.slice", "system.slice"))
+    assert systemd.is_pod("kubepods-podu1.slice")
+    assert not cgroupfs.is_pod("besteffort")
+    assert cgroupfs.is_pod("podu1")

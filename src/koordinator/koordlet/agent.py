@@ -21,7 +21,7 @@ from koordinator.koordlet.host.machine import Processor
 from koordinator.koordlet.observe import collect
 from koordinator.koordlet.observe.cluster import ClusterView
 from koordinator.koordlet.observe.collect import Host
-from koordinator.koordlet.observe.kubelet import PodList, pod_directories
+from koordinator.koordlet.observe.kubelet import PodList
 from koordinator.koordlet.observe.report import Source
 from koordinator.koordlet.observe.series import NODE_CPU, SYS_CPU, MetricStore
 from koordinator.koordlet.observe.strategy import thresholds
@@ -108,7 +108,8 @@ class Agent:
 
     def has_pods(self) -> bool:
         """Whether any pod has a cgroup, known or not."""
-        return pod_directories(self._tiers)
+        layout = self._parts.host.layout
+        return any(layout.is_pod(name) for path in self._tiers for name in files.directories(path))
 
     def pod_stamp(self) -> tuple[int, ...]:
         """Changes whenever a pod's cgroup comes or goes."""

@@ -5,6 +5,7 @@ import logging
 import msgspec
 
 from koordinator.clock import Clock
+from koordinator.errors import Unavailable
 from koordinator.koordlet.agent import Agent, Parts, Strategy
 from koordinator.koordlet.enforce.audit import AuditLog
 from koordinator.koordlet.enforce.batch import BatchResource
@@ -37,7 +38,7 @@ class Koordlet(msgspec.Struct, frozen=True):
 
 
 def build(options: KoordletOptions, store: Store, clock: Clock, recorder: Recorder | None = None) -> Koordlet:
-    """Raises OSError when the audit directory cannot be made."""
+    """Raises Unavailable when there are no cgroups, or the audit directory cannot be made."""
     notices = Notices(log, recorder)
     host = _host(options, clock, notices)
     audit = AuditLog(
@@ -70,6 +71,13 @@ def build(options: KoordletOptions, store: Store, clock: Clock, recorder: Record
 def _host(options: KoordletOptions, clock: Clock, notices: Notices) -> Host:
     roots = machine.Roots(options.cgroup_root, options.proc_root.rstrip("/"), options.sys_root.rstrip("/"))
     version = cgroup.detect_version(roots.cgroup)
+    missing = cgroup.missing_controllers(roots.cgroup, version)
+    if {"cpu", "memory"} <= set(missing):
+        raise Unavailable(
+            f"cgroups at {roots.cgroup}", f"no {' and no '.join(missing)} controller", "mount them or name another root"
+        )
+    for name in missing:
+        notices.say(f"controller {name}", f"no cgroup controller {name} at {roots.cgroup}: what needs it is left out")
     driver = options.cgroup_driver or machine.detect_driver(roots.cgroup, version, options.cgroup_parent) or Driver.CGROUPFS
     layout = Layout(Driver(driver), options.cgroup_parent)
     return Host(Cgroups(roots.cgroup, version, HotFiles(), layout.root), roots, layout, clock, notices)

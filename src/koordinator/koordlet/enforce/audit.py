@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from koordinator.clock import Clock
+from koordinator.errors import Unavailable
 from koordinator.koordlet.enforce.decision import Subject
 
 _FILE_BYTES = 2 << 20
@@ -22,7 +23,7 @@ class Entry(msgspec.Struct, omit_defaults=True, rename="camel"):
 
 
 class AuditLog:
-    """Appends to ``<directory>/audit.log``. With no directory it is a no-op."""
+    """Appends to ``<directory>/audit.log``. With no directory it is a no-op. Making it raises Unavailable."""
 
     def __init__(self, directory: str, clock: Clock, max_disk_mb: int = 16, verbose: int = 3) -> None:
         self._directory = Path(directory) if directory else None
@@ -30,7 +31,10 @@ class AuditLog:
         self._kept = max(max_disk_mb * 2**20 // _FILE_BYTES - 1, 0)
         self._written = 0
         if self._directory:
-            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            try:
+                self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            except OSError as err:
+                raise Unavailable(f"audit log directory {directory}", err.strerror or str(err)) from err
 
     def record(self, subject: Subject, reason: str, message: str, level: int = 3) -> None:
         """Raises OSError when the disk refuses."""

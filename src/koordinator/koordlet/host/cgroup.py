@@ -18,6 +18,14 @@ def detect_version(root: str) -> int:
     return 2 if (Path(root) / _V2_MARK).exists() else 1
 
 
+def missing_controllers(root: str, version: int) -> list[str]:
+    """Controllers that koordlet needs and that are not there."""
+    if version == 2:
+        present = set((Path(root) / _V2_MARK).read_text().split())
+        return sorted({"cpu", "cpuset", "memory"} - present)
+    return [name for name in ("cpu", "cpuacct", "cpuset", "memory") if not (Path(root) / name).is_dir()]
+
+
 class Cgroups:
     """Reads and writes files of cgroups below ``root``; ``kubepods`` is where features are looked for once."""
 

@@ -71,6 +71,13 @@ class Layout(msgspec.Struct, frozen=True):
                     return name[len(prefix) : -len(".slice")]
         raise ValueError(f"{name!r} is not a pod's directory")
 
+    def is_pod(self, name: str) -> bool:
+        """Whether a directory of that name is a pod's."""
+        try:
+            return bool(self.pod_id(name))
+        except ValueError:
+            return False
+
     def container_id(self, name: str) -> str:
         """The id in a container directory's name. Raises ValueError."""
         if self.driver is Driver.CGROUPFS:

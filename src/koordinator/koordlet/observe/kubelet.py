@@ -7,7 +7,6 @@ go on. An empty list is believed only when no pod has a cgroup any more: a kubel
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import aiohttp
@@ -259,8 +258,3 @@ def _name_of(raw: msgspec.Raw) -> str:
     except msgspec.DecodeError:
         return "(no name)"
     return f"{meta.namespace}/{meta.name}"
-
-
-def pod_directories(roots: Sequence[str]) -> bool:
-    """Whether any of these directories holds a pod's cgroup."""
-    return any("pod" in name for root in roots for name in files.directories(root) if Path(root, name).is_dir())

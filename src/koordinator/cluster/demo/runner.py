@@ -17,7 +17,7 @@ import msgspec
 
 from koordinator.api import registry
 from koordinator.api.core import Pod
-from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, amounts
+from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, CPU, amounts
 from koordinator.clock import Clock
 from koordinator.cluster.demo.measure import BatchLine, LoadLine, Phase, Records, Window, parse_cpu, parse_lines, phase
 from koordinator.errors import Unavailable
@@ -115,14 +115,15 @@ class Demo:
         self._say(f"submitted the same work as a Job of {job.body['spec']['parallelism']} BE pods; all run")
 
     async def _sells(self) -> bool:
+        """Whether the node publishes enough batch-cpu for the Job."""
+        job = self._manifests["job/batch"].body["spec"]
+        wanted = job["parallelism"] * amounts(job["template"]["spec"]["containers"][0]["resources"]["requests"])[CPU]
         node = await self._client.get(registry.NODES, self._options.node)
         sold = amounts(node.status.allocatable)
-        if BATCH_CPU not in sold:
+        if sold.get(BATCH_CPU, 0) < wanted:
             return False
         memory = sold.get(BATCH_MEMORY, 0) / 2**30
-        self._say(
-            f"node {node.name} sells what the service reserves and does not use: {sold[BATCH_CPU]}m batch-cpu, {memory:.1f} GiB"
-        )
+        self._say(f"node {node.name} sells {sold[BATCH_CPU]}m batch-cpu, {memory:.1f}Gi batch-memory: reserved, and not used")
         return True
 
     async def _collect(self) -> None:

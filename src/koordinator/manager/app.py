@@ -18,6 +18,7 @@ from koordinator.api.meta import Object, ObjectMeta
 from koordinator.api.registry import (
     CLUSTER_COLOCATION_PROFILES,
     CONFIG_MAPS,
+    ELASTIC_QUOTA_PROFILES,
     NAMESPACES,
     NODES,
     PODS,
@@ -40,6 +41,7 @@ from koordinator.manager.controllers.complaints import Complaints
 from koordinator.manager.controllers.noderesource import NodeResources
 from koordinator.manager.controllers.nodewriter import TOPOLOGIES, NodeWriter
 from koordinator.manager.controllers.pernode import METRICS, SLOS, MetricObject, PerNode, metric_spec, slo_spec
+from koordinator.manager.controllers.quotaprofile import QuotaProfiles
 from koordinator.manager.metrics import Metrics
 from koordinator.manager.priorities import ensure_priority_classes
 from koordinator.manager.webhooks.configmaps import ConfigWebhooks
@@ -171,7 +173,10 @@ class Manager:
             lambda slo: self._slo_objects.queue.add(slo.name),
         )
         self._config_map.on(self._config_changed, lambda _, new: self._config_changed(new))
-        return [self._resources.run, self._metric_objects.run, self._slo_objects.run]
+        profiles = self._follow(ELASTIC_QUOTA_PROFILES)
+        quotas = QuotaProfiles(self._store, self._clock, profiles.get, self._nodes.items, self._warn)
+        profiles.on(quotas.changed, quotas.updated)
+        return [self._resources.run, self._metric_objects.run, self._slo_objects.run, quotas.run]
 
     def _listen_to_slos(self, slos: Informer[SpecObject]) -> None:
         keeper = self._slo_objects

@@ -8,6 +8,7 @@ from koordinator.api import keys, quantity
 from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import Node, Pod, PriorityClass
 from koordinator.api.meta import parse_time
+from koordinator.api.quota import ElasticQuotaProfile
 from koordinator.api.slo import NodeMetric, NodeSLOSpec
 from koordinator.api.sloconfig import review
 from koordinator.api.sloconfig.colocation import ColocationStrategy
@@ -15,6 +16,7 @@ from koordinator.api.sloconfig.ratios import resolve_amplification, resolve_norm
 from koordinator.api.sloconfig.resolve import COLOCATION_CONFIG, Resolved
 from koordinator.manager import config
 from koordinator.manager.config import ConfigCache
+from koordinator.manager.controllers import quotaprofile
 from koordinator.manager.overcommit import batch, inputs, mid, prepare, ratios, zones
 from koordinator.manager.webhooks.nodes import status
 from koordinator.manager.webhooks.pods import devices, profiles, validate
@@ -214,7 +216,27 @@ def strategy_fields():
     return [(field.encode_name, field.name) for field in msgspec.structs.fields(NodeSLOSpec)]
 
 
+def quota_profile_case(case):
+    profile = msgspec.convert(case["profile"], ElasticQuotaProfile)
+    nodes = [msgspec.convert(node, Node) for node in case["nodes"]]
+    wanted = quotaprofile.wanted_quota(profile, nodes)
+    labels = (case["quota"] or {}).get("metadata", {}).get("labels", {}) | wanted["metadata"]["labels"]
+    annotations = {key: json.loads(text) for key, text in wanted["metadata"]["annotations"].items()}
+    return {
+        "profileTreeID": quotaprofile.tree_id(profile),
+        "labels": labels,
+        **{name: by_value(amounts) for name, amounts in wanted["spec"].items()},
+        "totalResource": by_value(annotations[keys.QUOTA_TOTAL_RESOURCE]),
+        "unschedulableResource": by_value(annotations[keys.QUOTA_UNSCHEDULABLE_RESOURCE]),
+    }
+
+
+def by_value(amounts):
+    return {name: quantity.parse(text).nano / quantity.NANO for name, text in amounts.items()}
+
+
 ADAPTERS = {
+    "quotaprofile": quota_profile_case,
     "configmap": configmap_case,
     "strategy": strategy_case,
     "nodeslo": nodeslo_case,

@@ -11,9 +11,14 @@ from msgspec import inspect
 from koordinator.api import crds, features
 from koordinator.api.annotations import Accessor, Annotation, As, Choice, Flag, Plain
 from koordinator.api.catalogue import accessors
+from koordinator.api.meta import LabelSelector, ObjectReference
 from koordinator.api.schemas import Schema, object_schema, schema_of
 from koordinator.api.sloconfig import colocation, nodeslo, ratios
 
+_WELL_KNOWN = {
+    frozenset(object_schema(LabelSelector)["properties"]) - {"metadata"}: "label selector",
+    frozenset(object_schema(ObjectReference)["properties"]) - {"metadata"}: "object reference",
+}
 _NOTE = "This page is generated from the types in `src/koordinator/api`; `make generate` writes it afresh.\n"
 
 
@@ -128,7 +133,9 @@ def _table(properties: dict[str, Schema]) -> list[str]:
 
 
 def _rows(schema: Schema, path: str) -> Iterator[str]:
-    """One row for every field of an object, list item or map value, however deep."""
+    """One row for every field of an object, list item or map value, however deep; types that everyone knows stay closed."""
+    if _well_known(schema):
+        return
     required = schema.get("required", ())
     for name, inner in schema.get("properties", {}).items():
         where = f"{path}.{name}" if path else name
@@ -140,12 +147,18 @@ def _rows(schema: Schema, path: str) -> Iterator[str]:
         yield from _rows(schema["additionalProperties"], f"{path}.*" if path else "*")
 
 
+def _well_known(schema: Schema) -> str:
+    return _WELL_KNOWN.get(frozenset(schema.get("properties", ())), "")
+
+
 def _type(schema: Schema) -> str:
     if schema.get("x-kubernetes-int-or-string"):
         return "quantity" if "pattern" in schema else "integer or text"
     match schema.get("type"):
         case "array":
             return f"list of {_type(schema['items'])}"
+        case "object" if name := _well_known(schema):
+            return name
         case "object" if isinstance(schema.get("additionalProperties"), dict):
             return f"map to {_type(schema['additionalProperties'])}"
         case "string":

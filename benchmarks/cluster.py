@@ -12,7 +12,7 @@ from pathlib import Path
 
 def koord(*arguments: str, data: Path) -> str:
     """Run a verb on the cluster and return what it printed. Raises CalledProcessError."""
-    command = [sys.executable, "-m", "koordinator.cli.main", *arguments, "--data", str(data)]
+    command = [sys.executable, "-m", "koordinator", *arguments, "--data", str(data)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

@@ -18,7 +18,7 @@ class Cluster:
         self.data = DataDir(root)
 
     def koord(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "koordinator.cli.main", *arguments[:1], "--data", str(self.data.root), *arguments[1:]]
+        command = [sys.executable, "-m", "koordinator", *arguments[:1], "--data", str(self.data.root), *arguments[1:]]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
         assert not check or done.returncode == 0, f"koord {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done

@@ -212,7 +212,7 @@ def test_this_machine_runs_pods_as_processes_with_logs_and_cgroups_and_cleans_up
 
 @pytest.mark.usefixtures("needs_root")
 def test_the_demo_measures_three_phases_and_writes_its_report(tmp_path):
-    command = [sys.executable, "-m", "koordinator.cli.main", "demo", "--out", str(tmp_path / "out"), "--seconds", "5"]
+    command = [sys.executable, "-m", "koordinator", "demo", "--out", str(tmp_path / "out"), "--seconds", "5"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "out" / "report.json").read_text())

@@ -99,5 +99,5 @@ def _deploy_demo(data: Path) -> None:
 
     from koordinator.cluster.demo.manifests import folder
 
-    command = [sys.executable, "-m", "koordinator.cli.main", "apply", "--data", str(data), "-f", str(folder())]
+    command = [sys.executable, "-m", "koordinator", "apply", "--data", str(data), "-f", str(folder())]
     subprocess.run(command, check=False)

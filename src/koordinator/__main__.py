@@ -1,0 +1,5 @@
+"""`python -m koordinator` is `koord`."""
+
+from koordinator.cli.main import main
+
+main()

@@ -82,6 +82,8 @@ async def test_a_report_follows_from_the_counters(machine):
     status = machine.store.objects["nodemetrics", "n1"]["status"]
     assert status["nodeMetric"]["nodeUsage"]["resources"] == {"cpu": "2", "memory": "2Gi"}
     assert status["nodeMetric"]["systemUsage"]["resources"] == {"cpu": "500m", "memory": "0"}
+    numa = {"numaNodeID": 0, "nodeUsage": {"resources": {"cpu": "2", "memory": "2Gi"}}, "systemUsage": {}}
+    assert status["nodeMetric"]["numaUsages"] == [numa]
     assert [
         (one["name"], one["qos"], one["priority"], one["podUsage"]["resources"]["cpu"]) for one in status["podsMetric"]
     ] == [

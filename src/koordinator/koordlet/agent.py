@@ -124,7 +124,8 @@ class Agent:
         policy = parts.cluster.report_policy
         parts.store.keep(max((policy.aggregate, *policy.durations)), policy.aggregate)
         slo = parts.cluster.slo
-        return Source(parts.store, now, policy, parts.pods.views, (slo.spec.host_applications or []) if slo else None)
+        apps = (slo.spec.host_applications or []) if slo else None
+        return Source(parts.store, now, policy, parts.pods.views, apps, list(self._node.numa))
 
     def lift(self) -> None:
         """Put back what was there before us: for a clean stop."""

@@ -261,6 +261,7 @@ def source(case):
         report.policy(msgspec.convert(case["spec"], NodeMetricSpec)),
         [PodView(pod, pod.metadata.uid, "", qos.raw(pod), qos.kube(pod)) for pod in pods],
         apps and [msgspec.convert(app, HostApplication) for app in apps],
+        case.get("numaNodeIDs", ()),
     )
 
 
@@ -275,7 +276,7 @@ REPORT = {
     "effectiveSpec": effective_spec,
     "assemble": lambda case: report.assemble(source(case)),
     "gpuDevices": gpu_devices,
-    "numaUsages": lambda case: {"numaUsages": report.numa_usages(source(case), case["numaNodeIDs"])},
+    "numaUsages": lambda case: {"numaUsages": report.numa_usages(source(case))},
 }
 
 

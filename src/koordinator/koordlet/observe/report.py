@@ -71,13 +71,14 @@ def _seconds(text: str) -> float:
 
 
 class Source(msgspec.Struct, frozen=True):
-    """What a report is made of. ``host_apps`` is None while there is no NodeSLO."""
+    """What a report is made of. ``host_apps`` is None while there is no NodeSLO; ``numa_nodes`` are those with samples."""
 
     store: MetricStore
     now: float
     policy: Policy
     pods: Sequence[PodView] = ()
     host_apps: Sequence[HostApplication] | None = None
+    numa_nodes: Sequence[int] = ()
 
     @property
     def end_ms(self) -> int:
@@ -95,22 +96,24 @@ def assemble(source: Source) -> dict[str, Any]:
     """``status`` without its time. Empty usages are ``{}``."""
     node = (series.NODE_CPU, source.memory(series.NODE_MEMORY, series.NODE_MEMORY_CACHE))
     system = (series.SYS_CPU, series.SYS_MEMORY)
+    numa = numa_usages(source)
     return {
         "nodeMetric": {
             "nodeUsage": _average(source, *node),
             "aggregatedNodeUsages": [_aggregated(source, *node, seconds) for seconds in source.policy.durations],
             "systemUsage": _average(source, *system),
             "aggregatedSystemUsages": [_aggregated(source, *system, seconds) for seconds in source.policy.durations],
+            **({"numaUsages": numa} if numa else {}),
         },
         "podsMetric": _pods(source),
         "hostApplicationMetric": _host_apps(source),
     }
 
 
-def numa_usages(source: Source, numa_nodes: Sequence[int]) -> list[dict[str, Any]]:
+def numa_usages(source: Source) -> list[dict[str, Any]]:
     """By NUMA node; nodes without samples are left out."""
     found = []
-    for number in sorted(numa_nodes):
+    for number in sorted(source.numa_nodes):
         usage = _average(source, series.NUMA_CPU, series.NUMA_MEMORY, str(number))
         if usage:
             system = _average(source, series.SYS_NUMA_CPU, series.SYS_NUMA_MEMORY, str(number))
@@ -184,7 +187,7 @@ def _host_apps(source: Source) -> list[dict[str, Any]]:
 
 def patch(status: Mapping[str, Any], now: float) -> dict[str, Any]:
     """The merge patch of a report: top-level usages are cleared where they are empty."""
-    node = dict(status["nodeMetric"])
+    node = {"numaUsages": None, **status["nodeMetric"]}
     for name in ("nodeUsage", "systemUsage"):
         node[name] = node[name] or {"resources": None}
     rest = {"updateTime": format_time(now), "prodReclaimableMetric": {"resource": {"resources": None}}, "prodPeakMetric": None}

@@ -28,7 +28,8 @@ def test_canonical_texts_are_their_own_canonical_text(one):
     again = quantity.parse(one.canonical)
     if not one.nano or abs(one.nano) < 2**63 * quantity.NANO:
         assert again == one
-        assert again.canonical == one.canonical
+        # A binary amount without a binary suffix reads as a decimal one: only then may the texts differ.
+        assert again.canonical == one.canonical or again.format != one.format
 
 
 @given(st.text(max_size=30))

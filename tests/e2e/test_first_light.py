@@ -57,7 +57,7 @@ spec:
 
 
 def kubectl(cluster, *arguments: str) -> str:
-    command = ["kubectl", *arguments]
+    command = [str(Path(sys.executable).with_name("kubectl")), *arguments]
     environment = {**os.environ, "KUBECONFIG": str(cluster.data.kubeconfig), "HOME": str(cluster.data.root)}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
 

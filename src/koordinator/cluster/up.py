@@ -99,7 +99,8 @@ def detach(options: UpOptions) -> RunState:
     try:
         return msgspec.json.decode(answer, type=RunState)
     except msgspec.DecodeError:
-        raise Unavailable("cluster", answer.decode().strip() or "the background process died", f"see {options.data / 'logs'}") from None
+        why = answer.decode().strip() or "the background process died"
+        raise Unavailable("cluster", why, f"see {options.data / 'logs'}") from None
 
 
 def _background(options: UpOptions, answer: int) -> None:

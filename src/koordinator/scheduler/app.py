@@ -13,6 +13,7 @@ import msgspec
 from koordinator.api.meta import Object
 from koordinator.api.registry import NODES, PODS
 from koordinator.clock import Clock
+from koordinator.errors import KoordError
 from koordinator.kube import config
 from koordinator.kube.client import Client
 from koordinator.kube.errors import ApiError, NotFound
@@ -29,7 +30,7 @@ from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.profiles import default_profile
 from koordinator.scheduler.report import Reporter
-from koordinator.scheduler.serve import serve
+from koordinator.scheduler.serve import serving
 
 log = logging.getLogger(__name__)
 
@@ -82,19 +83,29 @@ class App:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Watch at once, schedule when leading. Ends by cancellation, after the binds in flight."""
-        async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(work) for work in (self.recorder.run(), self.reporter.run(), self.binder.run())]
+        """Watch at once, schedule when leading. Ends by cancellation, after the binds in flight.
+
+        Raises: Unavailable (port taken), LeadershipLost.
+        """
+        try:
+            async with serving(self), asyncio.TaskGroup() as tasks:
+                await self._run(tasks, on_ready)
+        except BaseExceptionGroup as group:
+            alone = group.exceptions[0]
+            if len(group.exceptions) == 1 and isinstance(alone, KoordError):
+                raise alone from None
+            raise
+
+    async def _run(self, tasks: asyncio.TaskGroup, on_ready: Callable[[], None]) -> None:
+        background = [tasks.create_task(work) for work in (self.recorder.run(), self.reporter.run(), self.binder.run())]
+        try:
             background += await self._watch(tasks)
-            if self.options.http_port is not None:
-                background.append(tasks.create_task(serve(self)))
-            try:
-                on_ready()
-                await self._lead(self._schedule)
-            finally:
-                await self._finish()
-                for task in background:
-                    task.cancel()
+            on_ready()
+            await self._lead(self._schedule)
+        finally:
+            await self._finish()
+            for task in background:
+                task.cancel()
 
     async def _lead(self, work: Callable[[], Awaitable[None]]) -> None:
         if not self.options.leader_elect:

@@ -1,7 +1,7 @@
 """/healthz, /readyz, /metrics."""
 
-import asyncio
-import logging
+import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from koordinator.errors import Unavailable
@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from koordinator.scheduler.app import App
 
-log = logging.getLogger(__name__)
 
-
-async def serve(app: "App") -> None:
-    """Serve until cancelled. Raises Unavailable when the port is taken."""
+@contextlib.asynccontextmanager
+async def serving(app: "App") -> AsyncIterator[None]:
+    """Serve inside the block, unless the options say nowhere. Raises Unavailable when the port is taken."""
+    if app.options.http_port is None:
+        yield
+        return
     from aiohttp import web
 
     options = app.options
@@ -31,7 +33,7 @@ async def serve(app: "App") -> None:
         raise Unavailable(f"scheduler metrics on {where}", err.strerror or str(err), "choose another port") from err
     app.http_address = runner.addresses[0][:2]
     try:
-        await asyncio.Event().wait()
+        yield
     finally:
         await runner.cleanup()
 

@@ -5,10 +5,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, settings
 
 from koordinator.clock import SystemClock
 from koordinator.kube.client import Client
 from koordinator.kube.config import ClientConfig
+
+# Tests do not time: a busy machine must not fail a property.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 
 class ApiServer(msgspec.Struct, frozen=True):

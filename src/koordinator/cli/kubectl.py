@@ -57,12 +57,14 @@ def kubectl(ctx: typer.Context, data: Data = None) -> None:
     """Run kubectl against the cluster; everything after `kubectl` is passed on."""
     import os
     import shutil
+    import sys
 
     from koordinator.cluster.state import DataDir
 
     directory = DataDir(data_root(data))
     directory.must_run()
-    program = shutil.which("kubectl")
+    beside_us = str(Path(sys.executable).parent)
+    program = shutil.which("kubectl") or shutil.which("kubectl", path=beside_us)
     if program is None:
         raise Unavailable("kubectl", "it is not on PATH", "install it, or use `koord apply -f FILE` and `koord status`")
     os.execve(program, ["kubectl", *ctx.args], {**os.environ, "KUBECONFIG": str(directory.kubeconfig)})  # noqa: S606 — no shell

@@ -80,9 +80,7 @@ class NodeWriter:
             return True
         try:
             await self._write_zones(plan)
-            await self._write_status(plan, now)
-            if annotations := changed_ratios(node.annotations, plan.ratios):
-                await self._store.patch(NODES, node.name, {"metadata": {"annotations": annotations}})
+            await self._write_node(plan, now)
         except NotFound:  # deleted meanwhile
             return True
         except ApiError as err:
@@ -99,17 +97,29 @@ class NodeWriter:
             seen = {"resourceVersion": topology.metadata.resource_version}  # koordlet writes the same list
             await self._store.patch(TOPOLOGIES, topology.name, {"metadata": seen, "zones": zones})
 
-    async def _write_status(self, plan: Plan, now: float) -> None:
+    async def _write_node(self, plan: Plan, now: float) -> None:
+        """One patch for status and annotations where both change: writes of a node's status carry its metadata."""
+        node = plan.node
+        ratios = changed_ratios(node.annotations, plan.ratios)
+        patch = self._status_patch(plan, now)
+        annotations = {**patch.get("metadata", {}).get("annotations", {}), **ratios}
+        if annotations:
+            patch = {**patch, "metadata": {"annotations": annotations}}
+        if patch:
+            await self._store.patch(NODES, node.name, patch, subresource="status" if "status" in patch else "")
+        if "status" in patch or self._due(node.name, plan.strategy, now):
+            self._synced[node.name] = now
+
+    def _status_patch(self, plan: Plan, now: float) -> dict[str, Any]:
+        """Empty unless the node's amounts have moved far enough, or long enough ago."""
         node, strategy = plan.node, plan.strategy
         prepared = _prepared(plan)
         self._complaints.about(node, "InvalidNodeAnnotation", prepared.problem)
         self._publish(node.name, prepared.resources)
         due = self._due(node.name, strategy, now)
-        if not due and not prepare.needs_sync(node, prepared.resources, strategy.resource_diff_threshold or 0.1):
-            return
-        if patch := prepare.changed_status(node, prepared):
-            await self._store.patch(NODES, node.name, patch, subresource="status")
-        self._synced[node.name] = now
+        if due or prepare.needs_sync(node, prepared.resources, strategy.resource_diff_threshold or 0.1):
+            return prepare.changed_status(node, prepared)
+        return {}
 
     def _due(self, name: str, strategy: ColocationStrategy, now: float) -> bool:
         """Whether so long has passed since the last write that small differences are written too."""

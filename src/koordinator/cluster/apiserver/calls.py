@@ -111,7 +111,7 @@ def decode_object(call: Call) -> Json:
 def decode_body(call: Call) -> Any:
     """The body as JSON, from JSON or YAML; nulls in objects mean absent."""
     media = call.content_type.partition(";")[0].strip()
-    if "protobuf" in media or "cbor" in media:
+    if "cbor" in media:
         raise unsupported_media(f"the body of the request was in an unknown format - accepted media types include: {JSON_TYPE}")
     try:
         if "yaml" in media and "patch" not in media:

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from koordinator.cluster.apiserver import protobuf
 from koordinator.cluster.apiserver.calls import JSON_TYPE, Answer, Call, parse_query, parse_target
 from koordinator.cluster.apiserver.catalog import Catalog
 from koordinator.cluster.apiserver.discovery import VERSION, Discovery
@@ -75,8 +76,10 @@ class Handler:
             raise no_such_path()
         if request.method not in _METHODS:
             raise not_allowed()
-        body = await request.read() if request.method != "GET" else b""
-        call = Call(request.method, target, kind, parse_query(query), headers.get("Content-Type", ""), accept, body)
+        body, media = await request.read() if request.method != "GET" else b"", headers.get("Content-Type", "")
+        if media.startswith(protobuf.MEDIA_TYPE):
+            body, media = protobuf.to_json(body) if body else body, JSON_TYPE
+        call = Call(request.method, target, kind, parse_query(query), media, accept, body)
         return await self._router.answer(call)
 
     def _other(self, path: str, accept: str) -> Answer:

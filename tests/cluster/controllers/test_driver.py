@@ -67,7 +67,7 @@ async def test_a_lost_answer_is_asked_for_again_under_the_same_name():
     assert view.get("default/a") is not None
 
 
-async def test_a_refusal_stops_the_batch_before_it_grows():
+async def test_a_refusal_of_the_first_stops_the_rest():
     store, teller, _, applier = make(Forbidden(403, "Forbidden", "quota"))
     changes = [create(f"p{i}") for i in range(100)]
     with pytest.raises(Turned) as caught:
@@ -76,7 +76,7 @@ async def test_a_refusal_stops_the_batch_before_it_grows():
     assert (len(store.asked), teller.told) == (1, [])
 
 
-async def test_a_thousand_creates_go_in_growing_batches():
+async def test_a_thousand_creates_go_before_the_event_that_tells_of_them():
     store, teller, _, applier = make()
     await applier.apply([*(create(f"p{i}") for i in range(1000)), Tell(replica_set(), "SuccessfulCreate", "")])
     assert (len(store.asked), teller.told) == (1000, ["SuccessfulCreate"])

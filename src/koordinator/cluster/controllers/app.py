@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from koordinator.clock import Clock
-from koordinator.cluster.controllers.driver import Applier, Controller, Loop, Teller
+from koordinator.cluster.controllers.driver import CONCURRENCY, Applier, Controller, Loop, Teller
 from koordinator.cluster.controllers.hub import Hub
 from koordinator.errors import ConfigInvalid, readable
 from koordinator.kube.store import Store
@@ -50,13 +50,18 @@ async def serve(
     """Run the controllers against any store, until cancelled. No decision is made before every watch has its first list."""
     hub = Hub(store, clock)
     applier = Applier(store, hub, teller, clock)
-    loops = [Loop(controller, applier, clock, options.workers) for controller in build(hub, options, clock)]
+    loops = [Loop(controller, applier, clock, _workers(controller, options)) for controller in build(hub, options, clock)]
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(hub.run())
         await hub.synced()
         for loop in loops:
             tasks.create_task(loop.run())
         on_ready()
+
+
+def _workers(controller: Controller, options: ControllersOptions) -> int:
+    """Every key of the garbage collector is one object and one request: many go at a time."""
+    return max(options.workers, CONCURRENCY) if controller.name == "garbage" else options.workers
 
 
 def check(options: ControllersOptions) -> None:

@@ -16,6 +16,9 @@ from koordinator.cluster.controllers.view import View
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.workqueue import WorkQueue
 
+REMEMBERED_GONE = 10_000
+"""So many owners that were seen to go are not asked for again, one GET per dependent."""
+
 log = logging.getLogger(__name__)
 
 
@@ -29,6 +32,7 @@ class GarbageCollector:
         self._queue: WorkQueue[str] | None = None
         self._items: dict[str, Item] = {}
         self._dependents: dict[str, dict[str, Item]] = {}
+        self._gone: dict[str, None] = {}
         self._kinds: dict[tuple[str, str], Resource[Object]] = {}
 
     def wire(self, queue: WorkQueue[str]) -> None:
@@ -70,6 +74,9 @@ class GarbageCollector:
             self._link(Item(resource, new), fresh=old is None or old.metadata.owner_references != new.metadata.owner_references)
         elif old is not None:
             self._items.pop(old.metadata.uid, None)
+            self._gone[old.metadata.uid] = None
+            if len(self._gone) > REMEMBERED_GONE:
+                del self._gone[next(iter(self._gone))]
             self._add(self._dependents.get(old.metadata.uid, ()))
 
     def _link(self, item: Item, *, fresh: bool) -> None:
@@ -110,8 +117,8 @@ class GarbageCollector:
         found: dict[str, Object | None] = {}
         for reference in item.object.metadata.owner_references or ():
             known = self._items.get(reference.uid)
-            if known is not None:
-                found[reference.uid] = known.object
+            if known is not None or reference.uid in self._gone:
+                found[reference.uid] = known.object if known is not None else None
                 continue
             resource = self._kinds.get((reference.api_version.rpartition("/")[0], reference.kind))
             if resource is None:

@@ -6,7 +6,7 @@ A controller decides; it never writes. What it raises is logged with its key and
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from koordinator.clock import Clock
@@ -23,7 +23,7 @@ BACKOFF = Backoff(base=0.02, factor=2.0, limit=5.0)
 LOST_ANSWER = Backoff(base=0.2, factor=2.0, limit=5.0)
 SETTLE_SECONDS = 0.02
 """Events that come close together are looked at together: a thousand pods turning ready are not a thousand status writes."""
-CONCURRENCY = 32
+CONCURRENCY = 48
 """Requests of one kind that one key may have under way."""
 
 
@@ -58,13 +58,30 @@ class Applier:
     async def apply(self, changes: Iterable[Change]) -> None:
         """Raises: Turned, with the change that was turned down; what came before it is done, what comes after is not."""
         for _, group in itertools.groupby(changes, key=lambda change: (type(change), isinstance(change, Patch) and id(change))):
-            async for batch in _growing(list(group)):
-                results = await asyncio.gather(*(self._one(change) for change in batch), return_exceptions=True)
-                for change, result in zip(batch, results, strict=True):
-                    if isinstance(result, ApiError):
-                        raise Turned(change, result) from result
-                    if isinstance(result, BaseException):
-                        raise result
+            await self._together(list(group))
+
+    async def _together(self, changes: list[Change]) -> None:
+        """One at first, and one more at a time with each that went well: a full quota is not asked a thousand times."""
+        left, turned = iter(changes), list[Turned]()
+        workers = 1
+
+        async def work() -> None:
+            nonlocal workers
+            for change in left:
+                try:
+                    await self._one(change)
+                except ApiError as err:
+                    turned.append(Turned(change, err))
+                if turned:
+                    return
+                if workers < CONCURRENCY:
+                    workers += 1
+                    tasks.create_task(work())
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(work())
+        if turned:
+            raise turned[0] from turned[0].error
 
     async def _one(self, change: Change) -> None:
         match change:
@@ -128,14 +145,6 @@ class Turned(Exception):
     def __init__(self, change: Change, error: ApiError) -> None:
         super().__init__(str(error))
         self.change, self.error = change, error
-
-
-async def _growing(changes: list[Change]) -> AsyncIterator[list[Change]]:
-    """Batches of 1, 2, 4, …: when a quota refuses the first pod, the other thousand are not even tried."""
-    start, size = 0, 1
-    while start < len(changes):
-        yield changes[start : start + size]
-        start, size = start + size, min(size * 2, CONCURRENCY)
 
 
 class Loop:

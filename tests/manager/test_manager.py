@@ -179,7 +179,7 @@ async def test_a_charts_own_entries_are_the_template(cluster, run_manager):
 
 
 async def test_gates_decide_what_is_served(cluster, run_manager):
-    async with run_manager(cluster.client, gates="PodValidatingWebhook=false"):
+    async with run_manager(cluster.client, gates="PodValidatingWebhook=false,ElasticValidatingWebhook=false"):
         assert not (await cluster.client.get(VALIDATING, VALIDATING_NAME)).webhooks
         await cluster.pod("bad", labels={"koordinator.sh/qosClass": "BE"}, spec={"priorityClassName": "koord-prod"})
 

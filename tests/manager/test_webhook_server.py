@@ -40,6 +40,9 @@ class View:
     def pod_rules(self):
         return ()
 
+    def parent_quota(self, pod):
+        return ""
+
 
 TO_BATCH = {
     "metadata": {"name": "to-batch"},

@@ -19,6 +19,7 @@ from koordinator.api.registry import (
     CLUSTER_COLOCATION_PROFILES,
     CONFIG_MAPS,
     ELASTIC_QUOTA_PROFILES,
+    ELASTIC_QUOTAS,
     NAMESPACES,
     NODES,
     PODS,
@@ -47,10 +48,13 @@ from koordinator.manager.priorities import ensure_priority_classes
 from koordinator.manager.webhooks.configmaps import ConfigWebhooks
 from koordinator.manager.webhooks.nodes.handlers import mutate_status
 from koordinator.manager.webhooks.pods.handlers import PodWebhooks
-from koordinator.manager.webhooks.registration import MUTATING, VALIDATING, Endpoint
+from koordinator.manager.webhooks.quotas.handlers import QuotaWebhooks
+from koordinator.manager.webhooks.quotas.rules import Rules
+from koordinator.manager.webhooks.quotas.topology import Topology as QuotaTopology
+from koordinator.manager.webhooks.registration import MUTATING, QUOTA_PATH, VALIDATING, Endpoint
 from koordinator.manager.webhooks.server import Handler, WebhookServer
 from koordinator.manager.webhooks.service import Names, WebhookService
-from koordinator.manager.webhooks.view import InformerView
+from koordinator.manager.webhooks.view import InformerView, PodsByQuota
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +107,7 @@ class Manager:
         self.http_port = 0
         self._informers: list[Informer[Any]] = []
         self._nodes = self._follow(NODES)
+        self._pods = self._follow(PODS)
         self._recorder = Recorder(store, "koord-manager", clock)
         self._controllers = self._wire_controllers()
         self._webhooks = self._wire_webhooks() if "WebhookFramework" in gates else None
@@ -163,8 +168,8 @@ class Manager:
             self._store, self._clock, SLOS, slo_spec(self.config, self._warn), (self._nodes.get, slos.get)
         )
         self._listen_to_nodes()
-        pods, topologies, resources = self._follow(PODS), self._follow(TOPOLOGIES), self._resources
-        pods.on(resources.pod_changed, resources.pod_moved, resources.pod_deleted)
+        topologies, resources = self._follow(TOPOLOGIES), self._resources
+        self._pods.on(resources.pod_changed, resources.pod_moved, resources.pod_deleted)
         topologies.on(resources.topology_changed, lambda _, new: resources.topology_changed(new), resources.topology_deleted)
         metrics.on(resources.metric_changed, self._metric_updated, self._metric_deleted)
         slos.on(
@@ -246,14 +251,20 @@ class Manager:
     # --- webhooks ----------------------------------------------------------------------------------------------------------
 
     def _wire_webhooks(self) -> WebhookService:
+        topology = self._quota_topology()
+        use_default = "DisableDefaultQuota" not in self._gates
         view = InformerView(
-            self._store, self._follow(CLUSTER_COLOCATION_PROFILES), self._follow(NAMESPACES), self._follow(PRIORITY_CLASSES)
+            self._store,
+            self._follow(CLUSTER_COLOCATION_PROFILES),
+            self._follow(NAMESPACES),
+            self._follow(PRIORITY_CLASSES),
+            lambda pod: topology.infos.get(topology.of_pod(pod, use_default=use_default)),
         )
         if "EnablePodEnhancedValidator" in self._gates:
             rules = self._follow(CONFIG_MAPS, self._options.rules_namespace, self._options.rules_name)
             rules.on(view.rules_changed, lambda _, new: view.rules_changed(new), lambda _: view.rules_changed(None))
         pods = PodWebhooks(view, self._gates, self._clock, self.metrics.webhook_step)
-        self._handlers = dict(self._served(pods))
+        self._handlers = dict(self._served(pods, topology))
         names = self._options.webhook_names
         service = WebhookService(self._store, self._clock, WebhookServer(self._handlers), names)
         for resource, namespace, name in (
@@ -264,18 +275,32 @@ class Manager:
             self._follow(resource, namespace, name).on(service.poke, service.poke, service.poke)
         return service
 
-    def _served(self, pods: PodWebhooks) -> Iterable[tuple[str, Handler]]:
+    def _served(self, pods: PodWebhooks, topology: QuotaTopology) -> Iterable[tuple[str, Handler]]:
         if "PodMutatingWebhook" in self._gates:
             yield "/mutate-pod", pods.mutate
         if "PodValidatingWebhook" in self._gates:
             yield "/validate-pod", pods.validate
         if "NodeMutatingWebhook" in self._gates:
             yield "/mutate-node-status", mutate_status
+        yield from self._served_quotas(topology)
         config = self._config_webhooks()
         if "NodeValidatingWebhook" in self._gates:
             yield "/validate-node", config.validate_node
         if "ConfigMapValidatingWebhook" in self._gates:
             yield "/validate-configmap", config.validate_config
+
+    def _quota_topology(self) -> QuotaTopology:
+        topology = QuotaTopology()
+        quotas = self._follow(ELASTIC_QUOTAS)
+        quotas.on(topology.heard, lambda _, new: topology.heard(new), lambda one: topology.drop(one.name))
+        return topology
+
+    def _served_quotas(self, topology: QuotaTopology) -> Iterable[tuple[str, Handler]]:
+        webhooks = QuotaWebhooks(topology, Rules(topology, PodsByQuota(self._pods), self._gates))
+        if "ElasticMutatingWebhook" in self._gates:
+            yield f"/mutate-{QUOTA_PATH}", webhooks.mutate
+        if "ElasticValidatingWebhook" in self._gates:
+            yield f"/validate-{QUOTA_PATH}", webhooks.validate
 
     def _config_webhooks(self) -> ConfigWebhooks:
         options = self._options

@@ -8,7 +8,7 @@ from koordinator.api import keys, quantity
 from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import Node, Pod, PriorityClass
 from koordinator.api.meta import parse_time
-from koordinator.api.quota import ElasticQuotaProfile
+from koordinator.api.quota import ElasticQuota, ElasticQuotaProfile
 from koordinator.api.slo import NodeMetric, NodeSLOSpec
 from koordinator.api.sloconfig import review
 from koordinator.api.sloconfig.colocation import ColocationStrategy
@@ -20,6 +20,7 @@ from koordinator.manager.controllers import quotaprofile
 from koordinator.manager.overcommit import batch, inputs, mid, prepare, ratios, zones
 from koordinator.manager.webhooks.nodes import status
 from koordinator.manager.webhooks.pods import devices, profiles, validate
+from koordinator.manager.webhooks.quotas import rules, topology
 
 
 def batch_case(case):
@@ -231,12 +232,59 @@ def quota_profile_case(case):
     }
 
 
+class QuotaPods:
+    """Pods of a vector, as the quota rules ask about them."""
+
+    def __init__(self, pods):
+        self._pods = [pod["metadata"] for pod in pods]
+
+    def labelled(self, name):
+        return [pod["name"] for pod in self._pods if (pod.get("labels") or {}).get(keys.QUOTA_NAME) == name]
+
+    def any_in(self, namespaces):
+        return any(pod.get("namespace") in namespaces for pod in self._pods)
+
+
+def quota_request(request, known, judge):
+    body = request.get("object")
+    old = msgspec.convert(request["oldObject"], ElasticQuota) if "oldObject" in request else None
+    try:
+        match request["operation"]:
+            case "CREATE":
+                topology.fill_defaults(known, body, msgspec.convert(body, ElasticQuota))
+                judge.create(msgspec.convert(body, ElasticQuota))
+                return {"allowed": True, "message": "", "mutated": body["metadata"]}
+            case "UPDATE":
+                judge.update(msgspec.convert(body, ElasticQuota), old)
+            case "DELETE":
+                judge.delete(old.name)
+    except topology.Denied as denied:
+        return {"allowed": False, "message": str(denied)}
+    return {"allowed": True, "message": ""}
+
+
+def quota_webhook_case(case):
+    known = topology.Topology()
+    judge = rules.Rules(known, QuotaPods(case.get("pods", [])), enabled(case))
+    return {"responses": [quota_request(request, known, judge) for request in case["requests"]]}
+
+
+def each_response(expected, actual):
+    for number, (want, got) in enumerate(zip(expected["responses"], actual["responses"], strict=True)):
+        mutated = {part: (got.get("mutated") or {}).get(part, {}) for part in want.get("mutated", {})}
+        shown = {name: mutated if name == "mutated" else got.get(name) for name in want}
+        if shown != want:
+            return f"response {number}: expected {want}, got {shown}"
+    return ""
+
+
 def by_value(amounts):
     return {name: quantity.parse(text).nano / quantity.NANO for name, text in amounts.items()}
 
 
 ADAPTERS = {
     "quotaprofile": quota_profile_case,
+    "quotawebhook": quota_webhook_case,
     "configmap": configmap_case,
     "strategy": strategy_case,
     "nodeslo": nodeslo_case,
@@ -251,4 +299,10 @@ ADAPTERS = {
     "podvalidate": validate_case,
     "devicespec": device_case,
 }
-DIFFERENCE = {"nodestatus": amounts_by_number, "batch": zones_by_number, "profile": by_number, "devicespec": by_number}
+DIFFERENCE = {
+    "batch": zones_by_number,
+    "devicespec": by_number,
+    "nodestatus": amounts_by_number,
+    "profile": by_number,
+    "quotawebhook": each_response,
+}

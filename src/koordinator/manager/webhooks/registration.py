@@ -73,7 +73,7 @@ def _entry(name: str, path: str, rule: JsonObject, **more: Any) -> JsonObject:
     }
 
 
-_QUOTA_PATH = "scheduling-sigs-k8s-io-v1alpha1-elasticquota"
+QUOTA_PATH = "scheduling-sigs-k8s-io-v1alpha1-elasticquota"
 _QUOTAS = "scheduling.sigs.k8s.io/v1alpha1//elasticquotas"
 _OTHERS: JsonObject = {"namespaceSelector": {"matchExpressions": [{"key": "control-plane", "operator": "DoesNotExist"}]}}
 _MAY_FAIL: JsonObject = {"failurePolicy": "Ignore"}
@@ -89,14 +89,14 @@ _ANY = [*_WRITE, "DELETE"]
 MUTATING_TEMPLATE = (
     _entry("mpod-create", "/mutate-pod", _rule("pods", _CREATE), **_OTHERS),
     _entry("mpod-update", "/mutate-pod", _rule("pods", _UPDATE), **_OTHERS, **_MARKED),
-    _entry("melasticquota", f"/mutate-{_QUOTA_PATH}", _rule(_QUOTAS, _CREATE)),
+    _entry("melasticquota", f"/mutate-{QUOTA_PATH}", _rule(_QUOTAS, _CREATE)),
     _entry("mreservation-create", "/mutate-reservation", _rule("scheduling.koordinator.sh/v1alpha1//reservations", _CREATE)),
     _entry("mnode-status", "/mutate-node-status", _rule("nodes/status", _WRITE), **_MAY_FAIL),
 )
 VALIDATING_TEMPLATE = (
     _entry("vpod", "/validate-pod", _rule("pods", _WRITE), **_OTHERS),
     _entry("vpodbinding", "/validate-pod-binding", _rule("pods/binding", _CREATE), **_MAY_FAIL),
-    _entry("velasticquota", f"/validate-{_QUOTA_PATH}", _rule(_QUOTAS, _ANY)),
+    _entry("velasticquota", f"/validate-{QUOTA_PATH}", _rule(_QUOTAS, _ANY)),
     _entry("vnode", "/validate-node", _rule("nodes", _WRITE), **_MAY_FAIL),
     _entry("vconfigmap", "/validate-configmap", _rule("configmaps", _ANY), **_OUR_CONFIG),
 )

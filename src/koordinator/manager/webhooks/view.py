@@ -4,16 +4,18 @@ A pod is often created right after its namespace or priority class: not knowing 
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
+from koordinator.api import keys
 from koordinator.api.config import ClusterColocationProfile
-from koordinator.api.core import ConfigMap, Namespace, PriorityClass
+from koordinator.api.core import ConfigMap, Namespace, Pod, PriorityClass
 from koordinator.api.registry import NAMESPACES, PRIORITY_CLASSES
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
 from koordinator.manager.webhooks.pods.profiles import Compiled, compile_profile
 from koordinator.manager.webhooks.pods.validate import Rule, enhanced_rules
+from koordinator.manager.webhooks.quotas.topology import Info
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,9 @@ class InformerView:
         profiles: Informer[ClusterColocationProfile],
         namespaces: Informer[Namespace],
         priority_classes: Informer[PriorityClass],
+        quota_of: Callable[[Pod], Info | None] = lambda _: None,
     ) -> None:
+        self._quota_of = quota_of
         self._store, self._namespaces, self._priority_classes = store, namespaces, priority_classes
         self._profiles: dict[str, Compiled] = {}
         self._rules: tuple[Rule, ...] = ()
@@ -70,6 +74,10 @@ class InformerView:
     def pod_rules(self) -> tuple[Rule, ...]:
         return self._rules
 
+    def parent_quota(self, pod: Pod) -> str:
+        info = self._quota_of(pod)
+        return info.name if info is not None and info.is_parent else ""
+
     def rules_changed(self, config: ConfigMap | None) -> None:
         """Take in the enhanced validator's ConfigMap; unreadable rules leave the old ones in force."""
         try:
@@ -77,3 +85,18 @@ class InformerView:
         except ValueError as err:
             name = config.key if config else ""
             log.warning("ConfigMap %s: data.rules cannot be read: %s; the rules before it stay in force", name, err)
+
+
+class PodsByQuota:
+    """``quotas.rules.Pods`` over an informer, by index."""
+
+    def __init__(self, pods: Informer[Pod]) -> None:
+        self._pods = pods
+        pods.add_index("quota", lambda pod: [name] if (name := pod.labels.get(keys.QUOTA_NAME)) else [])
+        pods.add_index("namespace", lambda pod: [pod.namespace])
+
+    def labelled(self, quota_name: str) -> list[str]:
+        return sorted(pod.name for pod in self._pods.by_index("quota", quota_name))
+
+    def any_in(self, namespaces: Iterable[str]) -> bool:
+        return any(self._pods.by_index("namespace", namespace) for namespace in namespaces)

@@ -34,6 +34,10 @@ class View(Protocol):
         """The enhanced validator's rules."""
         ...
 
+    def parent_quota(self, pod: Pod) -> str:
+        """The pod's quota if that has quotas below it, else empty."""
+        ...
+
 
 class Observe(Protocol):
     """Told of every step: what kind of webhook, in which operation, which step, what came of it, and how long it took."""
@@ -130,7 +134,7 @@ class PodWebhooks:
         if pod is None:
             raise msgspec.DecodeError("the request carries no object")
         pod.metadata.namespace = pod.metadata.namespace or request.namespace
-        return Review(request.operation, pod, old, self._gates, self._view.pod_rules())
+        return Review(request.operation, pod, old, self._gates, self._view.pod_rules(), self._view.parent_quota(pod))
 
 
 def _concerns_pods(request: Request) -> bool:

@@ -31,6 +31,8 @@ class Review(msgspec.Struct, frozen=True):
     old: Pod | None = None
     gates: frozenset[str] = frozenset()
     rules: tuple[Rule, ...] = ()
+    parent_quota: str = ""
+    """The pod's quota, if that is one which has quotas below it."""
 
 
 def denial(review: Review) -> str:
@@ -62,6 +64,9 @@ def _quota(review: Review) -> Iterator[str]:
         before, after = review.old.labels.get(keys.QUOTA_PREEMPTIBLE), review.pod.labels.get(keys.QUOTA_PREEMPTIBLE)
         if before != after:
             yield "Preemptible label is forbidden modify now."
+            return
+    if review.parent_quota and "SupportParentQuotaSubmitPod" not in review.gates:
+        yield f"pod can not be linked to a parentQuotaGroup,quota:{review.parent_quota}, pod:{review.pod.name}"
 
 
 def _devices(review: Review) -> Iterator[str]:

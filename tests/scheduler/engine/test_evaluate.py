@@ -1,5 +1,6 @@
 """What is kept between pods equals what would be computed afresh, whatever happened in between."""
 
+import copy
 from collections import Counter
 from random import Random
 
@@ -26,6 +27,31 @@ from scheduler import builders
 from scheduler.builders import READER, node, pod
 
 NAMES = [f"n{index}" for index in range(6)]
+MANY = 80
+"""So many nodes that single changes are followed row by row and not answered by computing everything afresh."""
+LOOKED_AT = [
+    pod(cpu="1", memory="1Gi"),
+    pod(cpu="500m", tolerations=[builders.Toleration(key="t", operator="Exists")], priority=5500),
+    pod(
+        affinity=builders.affinity(
+            preferred=[
+                (3, builders.term(builders.requirement("zone", "Exists"))),
+                (5, builders.term(builders.requirement("gen", "Gt", "4"))),
+            ]
+        ),
+        cpu="2",
+    ),
+    pod(node_selector={"zone": "a"}, requests={"nvidia.com/gpu": "1"}),
+]
+
+
+def crowd():
+    """Nodes of every kind, so that normalised scores have something to normalise."""
+    for index in range(MANY):
+        labels = {"zone": "ab"[index % 2]} if index % 3 else {"gen": str(index % 7)}
+        taint = builders.Taint(key="t", value="1", effect=builders.EFFECTS[index % 3])
+        gpus = {"nvidia.com/gpu": index % 3} if index % 4 == 0 else {}
+        yield node(f"m{index}", cpu=str(1 + index % 4), labels=labels, taints=[taint] if index % 5 == 0 else [], **gpus)
 
 
 def metric(name, cpu, memory, at):
@@ -37,7 +63,7 @@ def metric(name, cpu, memory, at):
 class Incremental(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.clock, self.cluster = ManualClock(), Cluster()
+        self.clock, self.cluster, self.random = ManualClock(), Cluster(), Random(5)
         self.load_aware = LoadAwareScheduling(self.cluster, self.clock, LoadAwareArgs(node_metric_expiration_seconds=60))
         plugins = [
             PrioritySort(),
@@ -50,15 +76,46 @@ class Incremental(RuleBasedStateMachine):
         ]
         self.profile = Profile(["x"], plugins, {"TaintToleration": 3, "NodeAffinity": 2})
         self.evaluator = Evaluator(self.profile, self.cluster.columns)
-        self.kept = {}
+        for one in crowd():
+            self.cluster.set_node(one)
+        infos = [READER.read(one) for one in LOOKED_AT]
+        self.kept = {self.profile.signature(one): one for one in infos}
 
     @rule(data=st.data(), name=st.sampled_from(NAMES))
     def set_node(self, data, name):
         self.cluster.set_node(data.draw(builders.nodes(name)))
 
+    @rule(index=st.integers(0, MANY - 1), labels=builders.label_maps)
+    def relabel(self, index, labels):
+        self._change(index, lambda one: setattr(one.metadata, "labels", labels))
+
+    @rule(index=st.integers(0, MANY - 1), taints=st.lists(builders.taints, max_size=2), cordon=st.booleans())
+    def taint(self, index, taints, cordon):
+        self._change(index, lambda one: (setattr(one.spec, "taints", taints), setattr(one.spec, "unschedulable", cordon)))
+
+    @rule(index=st.integers(0, MANY - 1), cpu=st.integers(0, 6))
+    def resize(self, index, cpu):
+        self._change(index, lambda one: one.status.allocatable.update(cpu=str(cpu)))
+
+    def _change(self, index, change):
+        """One kind of change of one node, and no other."""
+        one = copy.deepcopy(self.cluster.nodes[f"m{index}"])
+        change(one)
+        self.cluster.set_node(one)
+
     @rule(name=st.sampled_from(NAMES))
     def remove_node(self, name):
         self.cluster.remove_node(name)
+
+    @rule(one=st.sampled_from(LOOKED_AT), count=st.sampled_from([1, 5, 60]))
+    def schedule(self, one, count):
+        """As the cycle does it: choose, assume, again."""
+        for _ in range(count):
+            info = READER.read(pod(cpu="1"))
+            info.template = READER.read(one).template
+            row = self.evaluator.evaluate(READER.read(one)).choose(self.random)
+            if row is not None:
+                self.cluster.assume(info, self.cluster.columns.names[row])
 
     @rule(one=builders.pods(), name=st.sampled_from(NAMES))
     def place(self, one, name):

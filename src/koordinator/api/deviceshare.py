@@ -24,57 +24,57 @@ LOCK_SECONDS = 300
 
 
 class VirtualFunctionAllocation(Struct):
-    minor: Int32 = 0
-    bus_id: str = msgspec.field(default="", name="busID")
+    minor: Int32 = 0  #: Its number.
+    bus_id: str = msgspec.field(default="", name="busID")  #: Address on the bus.
 
 
 class DeviceAllocationExtension(Struct):
     """Virtual functions, or the vendor's template, behind an allocation."""
 
-    vfs: list[VirtualFunctionAllocation] | None = None
-    gpu_shared_resource_template: str = msgspec.field(default="", name="gpuSharedResourceTemplate")
+    vfs: list[VirtualFunctionAllocation] | None = None  #: Virtual functions.
+    gpu_shared_resource_template: str = msgspec.field(default="", name="gpuSharedResourceTemplate")  #: The vendor's template.
 
 
 class Allocation(Struct):
     """One device, or a share of it."""
 
-    minor: Int32 = always(0)
-    resources: Quantities | None = always(None)
-    id: str = ""
-    extension: DeviceAllocationExtension | None = None
+    minor: Int32 = always(0)  #: The device.
+    resources: Quantities | None = always(None)  #: What was given of it.
+    id: str = ""  #: Its UUID.
+    extension: DeviceAllocationExtension | None = None  #: More about it.
 
 
 class DeviceHint(Struct):
     """Which devices of a type, how many, how close together, how exclusively."""
 
-    selector: LabelSelector | None = None
-    vf_selector: LabelSelector | None = None
-    allocate_strategy: str = ""
-    required_topology_scope: str = ""
-    exclusive_policy: str = ""
+    selector: LabelSelector | None = None  #: Devices by label.
+    vf_selector: LabelSelector | None = None  #: Virtual functions by label.
+    allocate_strategy: str = ""  #: ApplyForAll: one of every matching device; RequestsAsCount: as many as are requested.
+    required_topology_scope: str = ""  #: Device, PCIe, NUMANode or Node: how close they must be.
+    exclusive_policy: str = ""  #: DeviceLevel or PCIeLevel: what is not shared.
 
 
 class JointAllocate(Struct):
     """Types of device that must lie close together."""
 
-    device_types: list[str] | None = None
-    required_scope: str = ""
+    device_types: list[str] | None = None  #: The first leads.
+    required_scope: str = ""  #: SamePCIe: otherwise the node does not fit.
 
 
 class GPUPartitionSpec(Struct):
     """Whether GPUs must form one of the node's partitions, and its bandwidth."""
 
-    allocate_policy: str = ""
-    ring_bus_bandwidth: QuantityText | None = None
+    allocate_policy: str = ""  #: Restricted: only partitions; BestEffort: rather.
+    ring_bus_bandwidth: QuantityText | None = None  #: At least this.
 
 
 class GPUPartition(Struct):
     """GPUs that are well connected."""
 
-    minors: list[int] | None = always(None)
-    gpu_link_type: str = msgspec.field(default="", name="gpuLinkType")
-    ring_bus_bandwidth: QuantityText | None = None
-    allocation_score: int = 0
+    minors: list[int] | None = always(None)  #: The GPUs.
+    gpu_link_type: str = msgspec.field(default="", name="gpuLinkType")  #: As NVLink.
+    ring_bus_bandwidth: QuantityText | None = None  #: Of the ring.
+    allocation_score: int = 0  #: Higher is taken first.
 
 
 def _with_policy(spec: GPUPartitionSpec) -> GPUPartitionSpec:

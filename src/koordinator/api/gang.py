@@ -33,19 +33,19 @@ NO_INDEX = -1
 class PodGroupSpec(Struct):
     """How many must be placeable together, what they need at least, and how long the first ones wait."""
 
-    min_member: Int32 = 0
-    min_resources: Quantities | None = None
-    schedule_timeout_seconds: Int32 | None = None
+    min_member: Int32 = 0  #: How many must be placeable together.
+    min_resources: Quantities | None = None  #: What they need at least.
+    schedule_timeout_seconds: Int32 | None = None  #: How long placed pods wait for the rest.
 
 
 class PodGroupStatus(Struct):
-    phase: str = ""
-    occupied_by: str = ""
-    scheduled: Int32 = 0
-    running: Int32 = 0
-    succeeded: Int32 = 0
-    failed: Int32 = 0
-    schedule_start_time: Annotated[TimeText, schema(nullable=True)] | None = always(None)
+    phase: str = ""  #: Pending, PreScheduling, Scheduling, Scheduled, Running, Unknown, Finished or Failed.
+    occupied_by: str = ""  #: Owners of its pods.
+    scheduled: Int32 = 0  #: Pods that have a node.
+    running: Int32 = 0  #: Pods that run.
+    succeeded: Int32 = 0  #: Pods that ended well.
+    failed: Int32 = 0  #: Pods that ended badly.
+    schedule_start_time: Annotated[TimeText, schema(nullable=True)] | None = always(None)  #: First attempt.
 
 
 class PodGroup(Object):
@@ -58,13 +58,13 @@ class PodGroup(Object):
 class GatherStrategy(Struct):
     """One layer of the network topology that the gang must, or would rather, lie in together."""
 
-    layer: str = ""
-    strategy: str = ""
-    pod_count_multiple: int = 0
+    layer: str = ""  #: Layer of the network.
+    strategy: str = ""  #: MustGather or PreferGather.
+    pod_count_multiple: int = 0  #: Pods of one domain come in multiples of this.
 
 
 class NetworkTopologySpec(Struct):
-    gather_strategy: list[GatherStrategy] | None = None
+    gather_strategy: list[GatherStrategy] | None = None  #: By layer.
 
 
 def _waiting_time(text: str) -> int:

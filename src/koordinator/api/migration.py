@@ -21,53 +21,54 @@ Nullable = Annotated[TimeText, schema(nullable=True)]
 class ReservationOptions(Struct):
     """An existing reservation, or the template of one to make."""
 
-    reservation_ref: ObjectReference | None = None
-    template: Any = None
-    preemption_options: dict[str, Any] | None = None
+    reservation_ref: ObjectReference | None = None  #: A reservation that is there.
+    template: Any = None  #: Of the reservation to make.
+    preemption_options: dict[str, Any] | None = None  #: Whether others may be preempted.
 
 
 class PodMigrationJobSpec(Struct):
     """Which pod, how, and for how long to try (absent or 0: for ever)."""
 
-    paused: bool = False
-    ttl: DurationText | None = None
-    mode: str = ""
-    pod_ref: Annotated[ObjectReference, REQUIRED] | None = None
-    reservation_options: ReservationOptions | None = None
-    delete_options: dict[str, Any] | None = None
+    paused: bool = False  #: Do nothing for now.
+    ttl: DurationText | None = None  #: How long to try; absent or 0 is for ever.
+    mode: str = ""  #: ReservationFirst or EvictDirectly.
+    pod_ref: Annotated[ObjectReference, REQUIRED] | None = None  #: The pod to move.
+    reservation_options: ReservationOptions | None = None  #: The place that is reserved first.
+    delete_options: dict[str, Any] | None = None  #: How the pod is deleted.
 
 
 class JobCondition(Struct):
-    type: Annotated[str, REQUIRED] = always("")
-    status: Annotated[str, REQUIRED] = always("")
-    last_probe_time: Nullable | None = always(None)
-    last_transition_time: Nullable | None = always(None)
-    reason: str = ""
-    message: str = ""
+    type: Annotated[str, REQUIRED] = always("")  #: The step.
+    status: Annotated[str, REQUIRED] = always("")  #: Whether it is done.
+    last_probe_time: Nullable | None = always(None)  #: When it was looked at.
+    last_transition_time: Nullable | None = always(None)  #: When the status changed.
+    reason: str = ""  #: One word.
+    message: str = ""  #: For people.
 
 
 class PreemptedReservation(Struct):
     """A reservation that was preempted for the job."""
 
-    namespace: str = ""
-    name: str = ""
-    node_name: str = ""
-    phase: str = ""
-    preempted_pod_ref: ObjectReference | None = None
-    pods_ref: list[ObjectReference] | None = None
+    namespace: str = ""  #: Its namespace.
+    name: str = ""  #: The reservation.
+    node_name: str = ""  #: Where it was.
+    phase: str = ""  #: Its phase.
+    preempted_pod_ref: ObjectReference | None = None  #: The pod that had to go.
+    pods_ref: list[ObjectReference] | None = None  #: Pods that use it now.
 
 
 class PodMigrationJobStatus(Struct):
     """``status`` mirrors the latest step; an empty phase is Pending."""
 
-    phase: str = ""
-    status: str = ""
-    reason: str = ""
-    message: str = ""
-    conditions: list[JobCondition] | None = None
-    node_name: str = ""
-    pod_ref: ObjectReference | None = None
-    preempted_pods_ref: list[ObjectReference] | None = None
+    phase: str = ""  #: Pending, Running, Succeeded, Failed or Aborted.
+    status: str = ""  #: The latest step.
+    reason: str = ""  #: One word.
+    message: str = ""  #: For people.
+    conditions: list[JobCondition] | None = None  #: By step.
+    node_name: str = ""  #: Where the pod was.
+    pod_ref: ObjectReference | None = None  #: The pod that took over.
+    preempted_pods_ref: list[ObjectReference] | None = None  #: Pods that had to go.
+    #: Reservations made for those.
     preempted_pods_reservations: list[PreemptedReservation] | None = msgspec.field(
         default=None, name="preemptedPodsReservation"
     )

@@ -15,32 +15,33 @@ DEFAULT_NAME = "default"
 class NetworkTopologyLayer(Struct):
     """One layer; any of ``labelKey`` on a node names its domain."""
 
-    topology_layer: Annotated[str, REQUIRED] = always("")
-    parent_topology_layer: str = ""
-    label_key: list[str] | None = None
+    topology_layer: Annotated[str, REQUIRED] = always("")  #: Its name.
+    parent_topology_layer: str = ""  #: The layer above.
+    label_key: list[str] | None = None  #: Node labels that name the domain; any of them.
 
 
 class ClusterNetworkTopologySpec(Struct):
+    #: From the cluster down to the node.
     network_topology_spec: Annotated[list[NetworkTopologyLayer], REQUIRED] = msgspec.field(default_factory=list)
 
 
 class TopologyInfo(Struct):
-    topology_layer: Annotated[str, REQUIRED] = always("")
-    topology_name: Annotated[str, REQUIRED] = always("")
+    topology_layer: Annotated[str, REQUIRED] = always("")  #: The layer.
+    topology_name: Annotated[str, REQUIRED] = always("")  #: The domain.
 
 
 class TopologyDetail(Struct):
     """One domain: where it hangs, what hangs below it, how many nodes it has."""
 
-    topology_info: Annotated[TopologyInfo, REQUIRED] = msgspec.field(default_factory=TopologyInfo)
-    parent_topology_info: TopologyInfo | None = None
-    child_topology_layer: str = ""
-    child_topology_names: list[str] | None = None
-    node_num: Annotated[Int32, REQUIRED] = always(0)
+    topology_info: Annotated[TopologyInfo, REQUIRED] = msgspec.field(default_factory=TopologyInfo)  #: The domain.
+    parent_topology_info: TopologyInfo | None = None  #: The one above.
+    child_topology_layer: str = ""  #: The layer below.
+    child_topology_names: list[str] | None = None  #: Domains below.
+    node_num: Annotated[Int32, REQUIRED] = always(0)  #: Nodes in it.
 
 
 class ClusterNetworkTopologyStatus(Struct):
-    detail_status: list[TopologyDetail] | None = None
+    detail_status: list[TopologyDetail] | None = None  #: Every domain.
 
 
 class ClusterNetworkTopology(Object):

@@ -15,19 +15,19 @@ RATIO_TOLERANCE = 0.01
 class OriginAllocatable(Struct):
     """What the node would offer, before third parties' allocations are taken off."""
 
-    resources: Quantities | None = None
+    resources: Quantities | None = None  #: Batch amounts.
 
 
 class ThirdPartyAllocation(Struct):
     """What another resource manager (Hadoop YARN) has given out on the node."""
 
-    name: str = ""
-    priority: str = ""
-    resources: Quantities | None = None
+    name: str = ""  #: The other resource manager.
+    priority: str = ""  #: Priority band that it uses.
+    resources: Quantities | None = None  #: What it has given out.
 
 
 class ThirdPartyAllocations(Struct):
-    allocations: list[ThirdPartyAllocation] | None = None
+    allocations: list[ThirdPartyAllocation] | None = None  #: By resource manager.
 
 
 def _ratio(text: str) -> float:

@@ -29,82 +29,86 @@ APPLY_RESERVED_CPUS_ONLY = "ReservedCPUsOnly"
 class ResourceSpec(Struct):
     """How a pod wants its CPUs: whole cores or spread out, alone on a core or a zone."""
 
+    #: Default, FullPCPUs, SpreadByPCPUs or ConstrainedBurst; otherwise the node does not fit.
     required_cpu_bind_policy: str = msgspec.field(default="", name="requiredCPUBindPolicy")
-    preferred_cpu_bind_policy: str = msgspec.field(default="", name="preferredCPUBindPolicy")
+    preferred_cpu_bind_policy: str = msgspec.field(default="", name="preferredCPUBindPolicy")  #: The same as a wish.
+    #: None, PCPULevel or NUMANodeLevel: whom pods of the same kind keep away from.
     preferred_cpu_exclusive_policy: str = msgspec.field(default="", name="preferredCPUExclusivePolicy")
 
 
 class NUMANodeResource(Struct):
     """What a pod got of one zone."""
 
-    node: Int32 = always(0)
-    resources: Quantities | None = None
+    node: Int32 = always(0)  #: The zone.
+    resources: Quantities | None = None  #: What was given of it.
 
 
 class ResourceStatus(Struct):
     """Which CPUs and how much of which zone the scheduler gave a pod."""
 
-    cpuset: str = ""
-    numa_node_resources: list[NUMANodeResource] | None = None
+    cpuset: str = ""  #: CPUs, as 0-3.
+    numa_node_resources: list[NUMANodeResource] | None = None  #: By zone.
 
 
 class NUMATopologySpec(Struct):
     """How a pod wants to lie on zones."""
 
+    #: BestEffort, Restricted or SingleNUMANode; empty is the node's.
     numa_topology_policy: str = msgspec.field(default="", name="numaTopologyPolicy")
+    #: Preferred or Required: whether a zone is shared with pods that span several.
     single_numa_node_exclusive: str = msgspec.field(default="", name="singleNUMANodeExclusive")
 
 
 class CPUInfo(Struct):
     """One logical CPU."""
 
-    id: Int32 = always(0)
-    core: Int32 = always(0)
-    socket: Int32 = always(0)
-    node: Int32 = always(0)
+    id: Int32 = always(0)  #: Logical CPU.
+    core: Int32 = always(0)  #: Physical core.
+    socket: Int32 = always(0)  #: Socket.
+    node: Int32 = always(0)  #: NUMA zone.
 
 
 class CPUTopology(Struct):
-    detail: list[CPUInfo] | None = always(None)
+    detail: list[CPUInfo] | None = always(None)  #: Every logical CPU.
 
 
 class PodCPUAlloc(Struct):
     """CPUs that a pod is pinned to."""
 
-    namespace: str = ""
-    name: str = ""
-    uid: str = ""
-    cpuset: str = ""
-    managed_by_kubelet: bool = False
+    namespace: str = ""  #: Its namespace.
+    name: str = ""  #: The pod.
+    uid: str = ""  #: Its uid.
+    cpuset: str = ""  #: Its CPUs.
+    managed_by_kubelet: bool = False  #: Whether the kubelet pinned it.
 
 
 class CPUSharedPool(Struct):
     """CPUs of a zone that are left to share."""
 
-    socket: Int32 = always(0)
-    node: Int32 = always(0)
-    cpuset: str = ""
+    socket: Int32 = always(0)  #: Socket.
+    node: Int32 = always(0)  #: NUMA zone.
+    cpuset: str = ""  #: CPUs.
 
 
 class KubeletCPUManagerPolicy(Struct):
-    policy: str = ""
-    options: dict[str, str] | None = None
-    reserved_cpus: str = msgspec.field(default="", name="reservedCPUs")
+    policy: str = ""  #: none or static.
+    options: dict[str, str] | None = None  #: Its options.
+    reserved_cpus: str = msgspec.field(default="", name="reservedCPUs")  #: CPUs that the kubelet keeps.
 
 
 class NodeReservation(Struct):
     """What a node keeps for everything outside Kubernetes."""
 
-    resources: Quantities | None = None
-    reserved_cpus: str = msgspec.field(default="", name="reservedCPUs")
-    apply_policy: str = ""
+    resources: Quantities | None = None  #: By amount.
+    reserved_cpus: str = msgspec.field(default="", name="reservedCPUs")  #: Or by CPU; then cpu of resources does not count.
+    apply_policy: str = ""  #: Default, or ReservedCPUsOnly: allocatable stays as it is.
 
 
 class SystemQOSResource(Struct):
     """CPUs for pods of QoS SYSTEM; exclusive unless said otherwise."""
 
-    cpuset: str = ""
-    cpuset_exclusive: bool | None = None
+    cpuset: str = ""  #: CPUs of SYSTEM pods.
+    cpuset_exclusive: bool | None = None  #: Whether nobody else may use them; yes unless false.
 
     @property
     def exclusive(self) -> bool:
@@ -114,11 +118,11 @@ class SystemQOSResource(Struct):
 class CPUBasicInfo(Struct):
     """The CPU model and what is switched on."""
 
-    cpu_model: str = ""
-    hyper_thread_enabled: bool = False
-    turbo_enabled: bool = False
-    cat_l3_cbm_mask: str = msgspec.field(default="", name="catL3CbmMask")
-    vendor_id: str = msgspec.field(default="", name="vendorID")
+    cpu_model: str = ""  #: Name of the model.
+    hyper_thread_enabled: bool = False  #: Whether cores run two threads.
+    turbo_enabled: bool = False  #: Whether turbo is on.
+    cat_l3_cbm_mask: str = msgspec.field(default="", name="catL3CbmMask")  #: Cache ways as a bit mask.
+    vendor_id: str = msgspec.field(default="", name="vendorID")  #: As GenuineIntel.
 
     @property
     def key(self) -> str:
@@ -129,33 +133,33 @@ class CPUBasicInfo(Struct):
 class ZoneResource(Struct):
     """One resource of a zone."""
 
-    name: Annotated[str, REQUIRED] = always("")
-    capacity: Annotated[QuantityText, REQUIRED] = always("0")
-    allocatable: Annotated[QuantityText, REQUIRED] = always("0")
-    available: Annotated[QuantityText, REQUIRED] = always("0")
+    name: Annotated[str, REQUIRED] = always("")  #: The resource.
+    capacity: Annotated[QuantityText, REQUIRED] = always("0")  #: All of it.
+    allocatable: Annotated[QuantityText, REQUIRED] = always("0")  #: What pods may use.
+    available: Annotated[QuantityText, REQUIRED] = always("0")  #: What is free.
 
 
 class ZoneCost(Struct):
     """Distance to another zone."""
 
-    name: Annotated[str, REQUIRED] = always("")
-    value: Annotated[int, REQUIRED] = always(0)
+    name: Annotated[str, REQUIRED] = always("")  #: The other zone.
+    value: Annotated[int, REQUIRED] = always(0)  #: Distance.
 
 
 class ZoneAttribute(Struct):
-    name: Annotated[str, REQUIRED] = always("")
-    value: Annotated[str, REQUIRED] = always("")
+    name: Annotated[str, REQUIRED] = always("")  #: Name.
+    value: Annotated[str, REQUIRED] = always("")  #: Value.
 
 
 class Zone(Struct):
     """One NUMA zone, ``node-<id>`` of type ``Node``."""
 
-    name: Annotated[str, REQUIRED] = always("")
-    type: Annotated[str, REQUIRED] = always("")
-    parent: str = ""
-    costs: list[ZoneCost] | None = None
-    attributes: list[ZoneAttribute] | None = None
-    resources: list[ZoneResource] | None = None
+    name: Annotated[str, REQUIRED] = always("")  #: node-<id>.
+    type: Annotated[str, REQUIRED] = always("")  #: Node.
+    parent: str = ""  #: The zone around it.
+    costs: list[ZoneCost] | None = None  #: Distances to other zones.
+    attributes: list[ZoneAttribute] | None = None  #: Anything else.
+    resources: list[ZoneResource] | None = None  #: Sorted by name.
 
     @property
     def id(self) -> int | None:
@@ -167,16 +171,16 @@ class Zone(Struct):
 class NodeResourceTopology(Object):
     """A node's NUMA zones; named like the node. Zones are sorted by name as text, so node-10 comes before node-2."""
 
-    topology_policies: Annotated[list[str], REQUIRED] = msgspec.field(default_factory=list)
-    zones: Annotated[list[Zone], REQUIRED] = msgspec.field(default_factory=list)
+    topology_policies: Annotated[list[str], REQUIRED] = msgspec.field(default_factory=list)  #: The kubelet's policy, one.
+    zones: Annotated[list[Zone], REQUIRED] = msgspec.field(default_factory=list)  #: Sorted by name as text.
 
 
 class NodeResourceTopologyV2(Object):
     """The stored form: what was the list of policies became attributes."""
 
-    topology_policies: list[str] | None = None
-    attributes: list[ZoneAttribute] | None = None
-    zones: Annotated[list[Zone], REQUIRED] = msgspec.field(default_factory=list)
+    topology_policies: list[str] | None = None  #: Deprecated.
+    attributes: list[ZoneAttribute] | None = None  #: Anything about the node.
+    zones: Annotated[list[Zone], REQUIRED] = msgspec.field(default_factory=list)  #: Sorted by name as text.
 
 
 RESOURCE_SPEC: Annotation[ResourceSpec] = Annotation(

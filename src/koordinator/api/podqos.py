@@ -16,54 +16,54 @@ MEMORY_POLICY_AUTO = "auto"
 class PodMemoryQOS(MemoryQOS):
     """A pod's own memory QoS. ``policy`` is ``default`` (also empty), ``none`` or ``auto``."""
 
-    policy: str = ""
+    policy: str = ""  #: default: as the class; none: nothing; auto: recommended values.
 
 
 class PodBlkIOQOS(Struct):
-    blocks: list[Block] | None = None
+    blocks: list[Block] | None = None  #: What is limited.
 
 
 class NetworkLimits(Struct):
     """Bandwidth in bit/s."""
 
-    ingress_limit: QuantityText | None = None
-    egress_limit: QuantityText | None = None
+    ingress_limit: QuantityText | None = None  #: Inbound bit/s.
+    egress_limit: QuantityText | None = None  #: Outbound bit/s.
 
 
 class ContainerResources(Struct):
-    limits: Quantities | None = None
-    requests: Quantities | None = None
+    limits: Quantities | None = None  #: Batch limits.
+    requests: Quantities | None = None  #: Batch requests.
 
 
 class ExtendedResourceSpec(Struct):
     """The batch resources of each container, for whoever on the node cannot see the pod's spec."""
 
-    containers: dict[str, ContainerResources] | None = None
+    containers: dict[str, ContainerResources] | None = None  #: By container name.
 
 
 class Schemata(Struct):
     """A range of cache ways or a share of memory bandwidth, both in percent."""
 
-    percent: int = 0
-    range: list[int] | None = None
+    percent: int = 0  #: Share of memory bandwidth.
+    range: list[int] | None = None  #: Start and end of the share of cache ways.
 
 
 class SchemataPerCache(Schemata):
     """The same for one cache."""
 
-    cache_id: Int32 = msgspec.field(default_factory=lambda: 0, name="cacheID")
+    cache_id: Int32 = msgspec.field(default_factory=lambda: 0, name="cacheID")  #: The cache.
 
 
 class ResctrlResource(Struct):
-    schemata: Schemata = msgspec.field(default_factory=Schemata)
-    schemata_per_cache: list[SchemataPerCache] | None = None
+    schemata: Schemata = msgspec.field(default_factory=Schemata)  #: For all caches.
+    schemata_per_cache: list[SchemataPerCache] | None = None  #: For single ones.
 
 
 class Resctrl(Struct):
     """Last-level cache and memory bandwidth."""
 
-    llc: ResctrlResource = msgspec.field(default_factory=ResctrlResource)
-    mb: ResctrlResource = msgspec.field(default_factory=ResctrlResource)
+    llc: ResctrlResource = msgspec.field(default_factory=ResctrlResource)  #: Last-level cache.
+    mb: ResctrlResource = msgspec.field(default_factory=ResctrlResource)  #: Memory bandwidth.
 
 
 def _in_range(value: CPUQOS) -> CPUQOS:

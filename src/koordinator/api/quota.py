@@ -19,12 +19,12 @@ DEFAULT_RESOURCE_KEYS = ["cpu", "memory"]
 class ElasticQuotaSpec(Struct):
     """What the quota is guaranteed, and what it can never exceed."""
 
-    min: Quantities | None = None
-    max: Quantities | None = None
+    min: Quantities | None = None  #: Guaranteed.
+    max: Quantities | None = None  #: Never exceeded.
 
 
 class ElasticQuotaStatus(Struct):
-    used: Quantities | None = None
+    used: Quantities | None = None  #: By its pods.
 
 
 class ElasticQuota(Object):
@@ -37,10 +37,10 @@ class ElasticQuota(Object):
 class ElasticQuotaProfileSpec(Struct):
     """The quota that is kept at what the selected nodes have together, times ``resourceRatio`` (a number as text)."""
 
-    quota_name: Annotated[str, REQUIRED] = msgspec.field(default_factory=str)
-    quota_labels: dict[str, str] | None = None
-    resource_ratio: str | None = None
-    node_selector: Annotated[LabelSelector, REQUIRED] | None = None
+    quota_name: Annotated[str, REQUIRED] = msgspec.field(default_factory=str)  #: The quota that is kept.
+    quota_labels: dict[str, str] | None = None  #: Labels that it gets.
+    resource_ratio: str | None = None  #: Share of the nodes' resources, as 0.9.
+    node_selector: Annotated[LabelSelector, REQUIRED] | None = None  #: The nodes.
 
 
 class ElasticQuotaProfile(Object):

@@ -124,12 +124,12 @@ def _value(one: Accessor) -> str:
 def _annotation_types(found: list[Accessor]) -> Iterator[str]:
     for one in found:
         if isinstance(one, Annotation) and (rows := list(_rows(schema_of(inspect.type_info(one.type)), ""))):
-            yield from (f"### `{one.key}`", "", "| field | type | rule |", "|---|---|---|", *rows, "")
+            yield from (f"### `{one.key}`", "", "| field | type | rule | meaning |", "|---|---|---|---|", *rows, "")
 
 
 def _table(properties: dict[str, Schema]) -> list[str]:
     rows = list(_rows({"type": "object", "properties": properties}, ""))
-    return ["| field | type | rule |", "|---|---|---|", *rows, ""] if rows else []
+    return ["| field | type | rule | meaning |", "|---|---|---|---|", *rows, ""] if rows else []
 
 
 def _rows(schema: Schema, path: str) -> Iterator[str]:
@@ -139,7 +139,8 @@ def _rows(schema: Schema, path: str) -> Iterator[str]:
     required = schema.get("required", ())
     for name, inner in schema.get("properties", {}).items():
         where = f"{path}.{name}" if path else name
-        yield f"| `{where}` | {_type(inner)} | {_cell(_rule(inner, required=name in required))} |"
+        meaning = _cell(inner.get("description", ""))
+        yield f"| `{where}` | {_type(inner)} | {_cell(_rule(inner, required=name in required))} | {meaning} |"
         yield from _rows(inner, where)
     if "items" in schema:
         yield from _rows(schema["items"], f"{path}[]")

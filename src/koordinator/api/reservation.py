@@ -43,57 +43,61 @@ DEFAULT_TTL = "24h"
 class ReservationController(OwnerReference):
     """A controller whose pods own the reservation; without a namespace in any."""
 
-    namespace: str = ""
+    namespace: str = ""  #: Namespace of its pods.
 
 
 class ReservationOwner(Struct):
     """Pods that may use the reservation. What is given must all hold."""
 
-    object: ObjectReference | None = None
+    object: ObjectReference | None = None  #: The pod itself; fields that are given must match.
+    #: What controls the pods.
     controller: Annotated[ReservationController, schema(required=["apiVersion", "kind", "name", "uid"])] | None = None
-    label_selector: LabelSelector | None = None
+    label_selector: LabelSelector | None = None  #: Labels of the pods.
 
 
 class PreAllocationPolicy(Struct):
     """``Cluster`` lets the reservation take over pods anywhere, ``Default`` only its own candidates."""
 
-    mode: Annotated[str, schema(enum=["Default", "Cluster"], default="Default")] = ""
-    enable_multiple: Annotated[bool, schema(default=False)] = False
+    mode: Annotated[str, schema(enum=["Default", "Cluster"], default="Default")] = ""  #: Where pods to take over come from.
+    enable_multiple: Annotated[bool, schema(default=False)] = False  #: Whether more than one may be taken over.
 
 
 class ReservationSpec(Struct):
     """``template`` is a pod template whose requests are held. ``expires`` counts before ``ttl``; a ttl of 0s never ends."""
 
+    #: Pod template: its requests are held, its affinity and tolerations say where; a node name pins it.
     template: Annotated[Any, REQUIRED] = None
+    #: Who may use it; any of them.
     owners: Annotated[list[Annotated[ReservationOwner, schema(minProperties=1)]], REQUIRED, schema(minItems=1)] | None = None
-    ttl: Annotated[DurationText, schema(default=DEFAULT_TTL)] | None = None
-    expires: TimeText | None = None
-    pre_allocation: bool = False
-    allocate_once: Annotated[bool, schema(default=True)] | None = None
+    ttl: Annotated[DurationText, schema(default=DEFAULT_TTL)] | None = None  #: How long it lives; 0s is for ever.
+    expires: TimeText | None = None  #: When it ends; counts before ttl.
+    pre_allocation: bool = False  #: Reserve resources that are still in use, and wait for them.
+    allocate_once: Annotated[bool, schema(default=True)] | None = None  #: Whether the first owner takes all.
+    #: Aligned: owners may use free resources of the node, too. Restricted: only what is reserved.
     allocate_policy: Annotated[str, schema(enum=[ALIGNED, RESTRICTED])] = ""
-    unschedulable: bool = False
-    taints: list[Taint] | None = None
-    pre_allocation_policy: PreAllocationPolicy | None = None
+    unschedulable: bool = False  #: No new owners.
+    taints: list[Taint] | None = None  #: Owners need tolerations for these.
+    pre_allocation_policy: PreAllocationPolicy | None = None  #: How pods to take over are found.
 
 
 class ReservationCondition(Struct):
     """Both times must be written: the schema does not take null."""
 
-    type: str = ""
-    status: str = ""
-    reason: str = ""
-    message: str = ""
-    last_probe_time: TimeText | None = None
-    last_transition_time: TimeText | None = None
+    type: str = ""  #: Scheduled or Ready.
+    status: str = ""  #: True, False or Unknown.
+    reason: str = ""  #: One word.
+    message: str = ""  #: For people.
+    last_probe_time: TimeText | None = None  #: When it was looked at.
+    last_transition_time: TimeText | None = None  #: When the status changed.
 
 
 class ReservationStatus(Struct):
-    phase: Annotated[str, schema(default=PENDING)] = ""
-    conditions: list[ReservationCondition] | None = None
-    current_owners: list[ObjectReference] | None = None
-    node_name: str = ""
-    allocatable: Quantities | None = None
-    allocated: Quantities | None = None
+    phase: Annotated[str, schema(default=PENDING)] = ""  #: Pending, Available, Succeeded, Waiting or Failed.
+    conditions: list[ReservationCondition] | None = None  #: Scheduled and Ready.
+    current_owners: list[ObjectReference] | None = None  #: Pods that use it.
+    node_name: str = ""  #: Where it is.
+    allocatable: Quantities | None = None  #: What it holds.
+    allocated: Quantities | None = None  #: What owners use of it.
 
 
 class Reservation(Object):
@@ -122,39 +126,41 @@ class Reservation(Object):
 class ReservationAllocated(Struct):
     """The reservation that a pod was put into."""
 
-    name: str = ""
-    uid: str = ""
+    name: str = ""  #: The reservation.
+    uid: str = ""  #: Its uid.
 
 
 class ReservationSelectorTerms(Struct):
+    #: Conditions on the reservation's labels and node; any of them.
     reservation_selector_terms: list[NodeSelectorTerm] | None = None
 
 
 class ReservationAffinity(Struct):
     """The pod must use a reservation: the named one, or one that the terms (any of them) and labels select."""
 
+    #: Terms, of which one must hold.
     required_during_scheduling_ignored_during_execution: ReservationSelectorTerms | None = None
-    reservation_selector: dict[str, str] | None = None
-    tolerations: list[Toleration] | None = None
-    name: str = ""
+    reservation_selector: dict[str, str] | None = None  #: Labels that the reservation must have.
+    tolerations: list[Toleration] | None = None  #: Of the reservation's taints.
+    name: str = ""  #: The reservation; then nothing else counts.
 
 
 class RestrictedOptions(Struct):
     """Resources that a Restricted reservation restricts; empty means all of its own."""
 
-    resources: list[str] | None = None
+    resources: list[str] | None = None  #: Names.
 
 
 class ExactMatch(Struct):
     """Resources whose reserved amount must equal the pod's request."""
 
-    resource_names: list[str] | None = None
+    resource_names: list[str] | None = None  #: Names, in the order in which they are compared.
 
 
 class ResizeAllocatable(Struct):
     """Amounts that override the reservation's allocatable."""
 
-    resources: Quantities | None = None
+    resources: Quantities | None = None  #: By name.
 
 
 ALLOCATED: Annotation[ReservationAllocated] = Annotation(

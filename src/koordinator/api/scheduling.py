@@ -10,34 +10,34 @@ from koordinator.api.meta import DurationText, Struct, TimeText
 class SchedulingHint(Struct):
     """Nodes that the pod must, or would rather, go to."""
 
-    node_names: list[str] | None = None
-    preferred_node_names: list[str] | None = None
-    extensions: dict[str, Any] | None = None
+    node_names: list[str] | None = None  #: Only these.
+    preferred_node_names: list[str] | None = None  #: These first.
+    extensions: dict[str, Any] | None = None  #: For third parties.
 
 
 class AggregatedUsageThresholds(Struct):
     """Thresholds against usage aggregated over a time, such as the 95th percentile of ten minutes."""
 
-    usage_thresholds: dict[str, int] | None = None
-    usage_aggregation_type: str = ""
-    usage_aggregated_duration: DurationText | None = None
+    usage_thresholds: dict[str, int] | None = None  #: Percent by resource.
+    usage_aggregation_type: str = ""  #: avg, p50, p90, p95 or p99.
+    usage_aggregated_duration: DurationText | None = None  #: The window.
 
 
 class UsageThresholds(Struct):
     """Percent of a node's resources from which on it takes no more pods."""
 
-    usage_thresholds: dict[str, int] | None = None
-    prod_usage_thresholds: dict[str, int] | None = None
-    aggregated_usage: AggregatedUsageThresholds | None = None
+    usage_thresholds: dict[str, int] | None = None  #: Percent by resource.
+    prod_usage_thresholds: dict[str, int] | None = None  #: The same against prod pods' usage, for prod pods.
+    aggregated_usage: AggregatedUsageThresholds | None = None  #: Against aggregated usage instead.
 
 
 class SoftEviction(Struct):
     """A wish to evict the pod, for whoever carries it out."""
 
-    timestamp: TimeText | None = None
-    delete_options: dict[str, Any] | None = None
-    initiator: str = ""
-    reason: str = ""
+    timestamp: TimeText | None = None  #: When it was asked for.
+    delete_options: dict[str, Any] | None = None  #: How to delete.
+    initiator: str = ""  #: Who asked.
+    reason: str = ""  #: Why.
 
 
 SCHEDULING_HINT: Annotation[SchedulingHint] = Annotation(

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from koordinator.api.fielddocs import field_docs
+
 Schema = dict[str, Any]
 
 QUANTITY_PATTERN = (
@@ -42,10 +44,17 @@ def _struct(info: inspect.Type) -> Schema:
     schema: Schema = {"type": "object"}
     if description := _description(info.cls):
         schema["description"] = description
-    schema["properties"] = {field.encode_name: schema_of(field.type) for field in info.fields}
+    docs = field_docs(info.cls)
+    schema["properties"] = {
+        field.encode_name: _documented(schema_of(field.type), docs.get(field.name)) for field in info.fields
+    }
     if required := [field.encode_name for field in info.fields if field.required or _is_required(field.type)]:
         schema["required"] = required
     return schema
+
+
+def _documented(schema: Schema, doc: str | None) -> Schema:
+    return {**schema, "description": doc} if doc else schema
 
 
 def schema_of(info: inspect.Type) -> Schema:

@@ -10,46 +10,49 @@ from koordinator.api.meta import DurationText, LabelSelector, Struct
 class AggregatePolicy(Struct):
     """Durations over which usage is aggregated."""
 
-    durations: list[DurationText] | None = None
+    durations: list[DurationText] | None = None  #: Such as 5m0s.
 
 
 class ColocationStrategy(Struct):
     """Field order is wire order. Absent fields keep what the strategy below says."""
 
-    enable: bool | None = None
-    metric_aggregate_duration_seconds: int | None = None
-    metric_report_interval_seconds: int | None = None
-    metric_aggregate_policy: AggregatePolicy | None = None
-    metric_memory_collect_policy: str | None = None
-    cpu_reclaim_threshold_percent: int | None = None
-    cpu_calculate_policy: str | None = None
-    memory_reclaim_threshold_percent: int | None = None
-    memory_calculate_policy: str | None = None
-    degrade_time_minutes: int | None = None
-    update_time_threshold_seconds: int | None = None
-    resource_diff_threshold: float | None = None
-    mid_reclaim_mode: str | None = None
+    enable: bool | None = None  #: Whether nodes sell unused resources at all.
+    metric_aggregate_duration_seconds: int | None = None  #: Window of the usage that koordlet reports.
+    metric_report_interval_seconds: int | None = None  #: How often koordlet reports.
+    metric_aggregate_policy: AggregatePolicy | None = None  #: Longer windows, with percentiles.
+    metric_memory_collect_policy: str | None = None  #: usageWithoutPageCache, usageWithHotPageCache or usageWithPageCache.
+    cpu_reclaim_threshold_percent: int | None = None  #: Share of the node's CPU that may be used in all, batch pods included.
+    cpu_calculate_policy: str | None = None  #: usage: what is not used may be sold; maxUsageRequest: nor what is requested.
+    memory_reclaim_threshold_percent: int | None = None  #: Share of the node's memory that may be used in all.
+    memory_calculate_policy: str | None = None  #: usage, request or maxUsageRequest.
+    degrade_time_minutes: int | None = None  #: Age of a report from which on the node sells nothing.
+    update_time_threshold_seconds: int | None = None  #: After which the node is updated even when little changed.
+    resource_diff_threshold: float | None = None  #: Relative change from which on the node is updated at once.
+    mid_reclaim_mode: str | None = None  #: static: mid resources are a fixed share instead of what is predicted to stay free.
+    #: Most of the node's CPU that mid pods may get.
     mid_cpu_threshold_percent: int | None = msgspec.field(default=None, name="midCPUThresholdPercent")
-    mid_memory_threshold_percent: int | None = None
-    mid_unallocated_percent: int | None = None
+    mid_memory_threshold_percent: int | None = None  #: Most of the node's memory that mid pods may get.
+    mid_unallocated_percent: int | None = None  #: Share of what no prod pod requests that mid pods get on top.
+    #: CPU share in static mode.
     mid_static_cpu_reserved_percent: int | None = msgspec.field(default=None, name="midStaticCPUReservedPercent")
-    mid_static_memory_reserved_percent: int | None = None
+    mid_static_memory_reserved_percent: int | None = None  #: Memory share in static mode.
+    #: Most of the node's CPU that batch pods may get.
     batch_cpu_threshold_percent: int | None = msgspec.field(default=None, name="batchCPUThresholdPercent")
-    batch_memory_threshold_percent: int | None = None
-    extensions: dict[str, Any] | None = None
+    batch_memory_threshold_percent: int | None = None  #: Most of the node's memory that batch pods may get.
+    extensions: dict[str, Any] | None = None  #: For third parties.
 
 
 class NodeColocation(ColocationStrategy):
     """A strategy for the nodes that the selector matches."""
 
-    name: str = ""
-    node_selector: LabelSelector | None = None
+    name: str = ""  #: The entry's name.
+    node_selector: LabelSelector | None = None  #: Nodes that the entry is for; absent is none, empty is all.
 
 
 class ColocationConfig(ColocationStrategy):
     """The whole key: the cluster's strategy and, first match first, the exceptions."""
 
-    node_configs: list[NodeColocation] | None = None
+    node_configs: list[NodeColocation] | None = None  #: Exceptions; the first that matches a node counts.
 
 
 DEFAULT = ColocationStrategy(

@@ -35,56 +35,56 @@ NETWORK_BANDWIDTH = Text(keys.NETWORK_BANDWIDTH, _bandwidth, "Node annotation", 
 
 
 class NodeThreshold(ResourceThresholdStrategy):
-    name: str = ""
-    node_selector: LabelSelector | None = None
+    name: str = ""  #: The entry's name.
+    node_selector: LabelSelector | None = None  #: Nodes that the entry is for; absent is none, empty is all.
 
 
 class ResourceThresholdConfig(Struct):
-    cluster_strategy: ResourceThresholdStrategy | None = None
-    node_strategies: list[NodeThreshold] | None = None
+    cluster_strategy: ResourceThresholdStrategy | None = None  #: For every node.
+    node_strategies: list[NodeThreshold] | None = None  #: Exceptions; the first that matches a node counts.
 
 
 class NodeResourceQOS(ResourceQOSStrategy):
-    name: str = ""
-    node_selector: LabelSelector | None = None
+    name: str = ""  #: The entry's name.
+    node_selector: LabelSelector | None = None  #: Nodes that the entry is for; absent is none, empty is all.
 
 
 class ResourceQOSConfig(Struct):
-    cluster_strategy: ResourceQOSStrategy | None = None
-    node_strategies: list[NodeResourceQOS] | None = None
+    cluster_strategy: ResourceQOSStrategy | None = None  #: For every node.
+    node_strategies: list[NodeResourceQOS] | None = None  #: Exceptions; the first that matches a node counts.
 
 
 class NodeCPUBurst(CPUBurstStrategy):
-    name: str = ""
-    node_selector: LabelSelector | None = None
+    name: str = ""  #: The entry's name.
+    node_selector: LabelSelector | None = None  #: Nodes that the entry is for; absent is none, empty is all.
 
 
 class CPUBurstNodeConfig(Struct):
-    cluster_strategy: CPUBurstStrategy | None = None
-    node_strategies: list[NodeCPUBurst] | None = None
+    cluster_strategy: CPUBurstStrategy | None = None  #: For every node.
+    node_strategies: list[NodeCPUBurst] | None = None  #: Exceptions; the first that matches a node counts.
 
 
 class NodeSystem(SystemStrategy):
-    name: str = ""
-    node_selector: LabelSelector | None = None
+    name: str = ""  #: The entry's name.
+    node_selector: LabelSelector | None = None  #: Nodes that the entry is for; absent is none, empty is all.
 
 
 class SystemConfig(Struct):
-    cluster_strategy: SystemStrategy | None = None
-    node_strategies: list[NodeSystem] | None = None
+    cluster_strategy: SystemStrategy | None = None  #: For every node.
+    node_strategies: list[NodeSystem] | None = None  #: Exceptions; the first that matches a node counts.
 
 
 class Applications(Struct):
-    applications: list[HostApplication] | None = None
+    applications: list[HostApplication] | None = None  #: Process groups outside Kubernetes.
 
 
 class NodeHostApplications(Applications):
-    name: str = ""
-    node_selector: LabelSelector | None = None
+    name: str = ""  #: The entry's name.
+    node_selector: LabelSelector | None = None  #: Nodes that the entry is for; absent is none, empty is all.
 
 
 class HostApplicationConfig(Applications):
-    node_configs: list[NodeHostApplications] | None = None
+    node_configs: list[NodeHostApplications] | None = None  #: Exceptions; the first that matches a node replaces the list.
 
 
 class StrategyKey(msgspec.Struct, Generic[S], frozen=True):

@@ -11,10 +11,10 @@ RESOURCE_AMPLIFICATION_CONFIG = "resource-amplification-config"
 class ModelRatios(Struct):
     """One CPU model's speed against the reference, by hyper-threading and turbo."""
 
-    base_ratio: float | None = None
-    hyper_thread_enabled_ratio: float | None = None
-    turbo_enabled_ratio: float | None = None
-    hyper_thread_turbo_enabled_ratio: float | None = None
+    base_ratio: float | None = None  #: Without hyper-threading and turbo.
+    hyper_thread_enabled_ratio: float | None = None  #: With hyper-threading.
+    turbo_enabled_ratio: float | None = None  #: With turbo.
+    hyper_thread_turbo_enabled_ratio: float | None = None  #: With both.
 
     def of(self, *, hyper_threads: bool, turbo: bool) -> float | None:
         """The ratio that fits the machine's settings; None where the model has none for them."""
@@ -24,32 +24,32 @@ class ModelRatios(Struct):
 
 
 class CPUNormalizationStrategy(Struct):
-    enable: bool | None = None
-    default_ratio: float | None = None
-    ratio_model: dict[str, ModelRatios] | None = None
+    enable: bool | None = None  #: Whether nodes get a ratio.
+    default_ratio: float | None = None  #: For models that are not listed.
+    ratio_model: dict[str, ModelRatios] | None = None  #: By CPU model.
 
 
 class NodeCPUNormalization(CPUNormalizationStrategy):
-    name: str = ""
-    node_selector: LabelSelector | None = None
+    name: str = ""  #: The entry's name.
+    node_selector: LabelSelector | None = None  #: Nodes that the entry is for; absent is none, empty is all.
 
 
 class CPUNormalizationConfig(CPUNormalizationStrategy):
-    node_configs: list[NodeCPUNormalization] | None = None
+    node_configs: list[NodeCPUNormalization] | None = None  #: Exceptions; the first that matches a node counts.
 
 
 class AmplificationStrategy(Struct):
-    enable: bool | None = None
-    resource_amplification_ratio: dict[str, float] | None = None
+    enable: bool | None = None  #: Whether nodes get ratios.
+    resource_amplification_ratio: dict[str, float] | None = None  #: By resource, above 1.
 
 
 class NodeAmplification(AmplificationStrategy):
-    name: str = ""
-    node_selector: LabelSelector | None = None
+    name: str = ""  #: The entry's name.
+    node_selector: LabelSelector | None = None  #: Nodes that the entry is for; absent is none, empty is all.
 
 
 class AmplificationConfig(AmplificationStrategy):
-    node_configs: list[NodeAmplification] | None = None
+    node_configs: list[NodeAmplification] | None = None  #: Exceptions; the first that matches a node counts.
 
 
 DEFAULT_NORMALIZATION = CPUNormalizationStrategy(enable=False, ratio_model={})

@@ -51,9 +51,14 @@ async def test_nodes_register_with_their_shape_and_a_lease(apiserver):
         assert nodes["hollow-1"].status.allocatable["memory"] == "32Gi"
         zones = [nodes[name].labels["topology.kubernetes.io/zone"] for name in sorted(nodes)]
         assert zones == ["a", "b", "a"]
+        await until(lambda: _leases(client, 3))
         lease = await client.get(LEASES, "hollow-2", "kube-node-lease")
         assert lease.metadata.owner_references[0].uid == nodes["hollow-2"].metadata.uid
         assert len({address.address for node in nodes.values() for address in node.status.addresses}) == 6
+
+
+async def _leases(client, count):
+    return len((await client.list(LEASES, "kube-node-lease")).items) == count
 
 
 async def test_a_smaller_restart_takes_over_and_removes_the_surplus(apiserver):
@@ -118,6 +123,7 @@ async def test_restarting_the_nodes_carries_on_with_their_pods(apiserver):
 async def test_leases_are_renewed_and_a_lost_one_is_made_again(apiserver):
     client = apiserver.client
     async with hollow(client, count=1, beat_seconds=0.05):
+        await until(lambda: _leases(client, 1))
         first = (await client.get(LEASES, "hollow-0", "kube-node-lease")).spec.renew_time
 
         async def renewed():
@@ -125,11 +131,7 @@ async def test_leases_are_renewed_and_a_lost_one_is_made_again(apiserver):
 
         await until(renewed)
         await client.delete(LEASES, "hollow-0", "kube-node-lease")
-
-        async def again():
-            return len((await client.list(LEASES, "kube-node-lease")).items) == 1
-
-        await until(again)
+        await until(lambda: _leases(client, 1))
 
 
 def test_many_nodes_beat_slower_and_say_so():

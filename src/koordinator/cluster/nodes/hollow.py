@@ -32,6 +32,8 @@ PULSE_SECONDS = 0.5
 """How often the nodes are looked over for heartbeats and reports that are due."""
 BEAT_SECONDS = 10.0
 LEASE_SECONDS = 40.0
+LEASES_AT_START = 2.5
+"""How much faster than later heartbeats the first ones may come: every node has its Lease well within the default grace."""
 RETRY = Backoff(base=0.1, factor=2.0, limit=10.0)
 
 
@@ -70,11 +72,11 @@ class HollowNodes:
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Register the nodes, then live. Ready when all are registered and pods are being followed."""
-        await Registration(self.fleet, self._store, self._clock, self.lease_seconds).run(self.options.concurrency)
+        await Registration(self.fleet, self._store, self._clock).run(self.options.concurrency)
         self._nodes.on(added=self._node_changed, updated=lambda _, new: self._node_changed(new), deleted=self._node_gone)
         now = self._clock.monotonic()
         for member in self.fleet:
-            member.beat_due = now + self.beat_seconds * member.index / len(self.fleet)
+            member.beat_due = now + member.index / (LEASES_AT_START * self.options.beats_per_second)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._nodes.run())
             tasks.create_task(self._pods.run(self.options.concurrency))
@@ -93,12 +95,16 @@ class HollowNodes:
             now = self._clock.monotonic()
             for member in self.fleet:
                 if member.beat_due <= now:
-                    member.beat_due = max(member.beat_due + self.beat_seconds, now)
+                    member.beat_due = now + self._until_next_beat(member)
                     self._due.add(("beat", member.name))
                 if member.report_due <= now:
                     member.report_due = math.inf
                     self._due.add(("report", member.name))
             await self._clock.sleep(PULSE_SECONDS)
+
+    def _until_next_beat(self, member: Member) -> float:
+        """All first beats come soon after the start; the second ones spread the nodes over the interval, where they stay."""
+        return self.beat_seconds * (1.0 if member.leased else 0.5 + 0.5 * member.index / len(self.fleet))
 
     async def _handle(self, key: tuple[str, str]) -> None:
         what, name = key
@@ -111,14 +117,26 @@ class HollowNodes:
     async def _beat(self, member: Member) -> None:
         if member.silent:
             return
+        if not member.leased:
+            await self._take_lease(member)
+            return
         renewal = {"spec": {"renewTime": format_micro_time(self._clock.now())}}
         try:
             await self._store.patch(LEASES, member.name, renewal, LEASE_NAMESPACE)
         except NotFound:
-            node = self._nodes.get(member.name)
-            uid = node.metadata.uid if node is not None else ""
-            lease = hollow_fleet.lease_body(member, uid, self.lease_seconds, self._clock.now())
+            await self._take_lease(member)
+
+    async def _take_lease(self, member: Member) -> None:
+        """Make the Lease, or take over an earlier run's: it may announce another duration."""
+        node = self._nodes.get(member.name)
+        uid = node.metadata.uid if node is not None else ""
+        lease = hollow_fleet.lease_body(member, uid, self.lease_seconds, self._clock.now())
+        try:
             await self._store.create(LEASES, lease, LEASE_NAMESPACE)
+        except AlreadyExists:
+            ours = {"metadata": {"ownerReferences": lease["metadata"]["ownerReferences"]}, "spec": lease["spec"]}
+            await self._store.patch(LEASES, member.name, ours, LEASE_NAMESPACE)
+        member.leased = True
 
     async def _recover(self, member: Member) -> None:
         """Somebody called the node unwell, and it is well: say so again."""
@@ -168,8 +186,8 @@ class HollowNodes:
 class Registration:
     """Makes the nodes, or takes over those of an earlier run and removes its surplus."""
 
-    def __init__(self, fleet: Fleet, store: Store, clock: Clock, lease_seconds: int) -> None:
-        self._fleet, self._store, self._clock, self._lease_seconds = fleet, store, clock, lease_seconds
+    def __init__(self, fleet: Fleet, store: Store, clock: Clock) -> None:
+        self._fleet, self._store, self._clock = fleet, store, clock
 
     async def run(self, concurrency: int) -> None:
         page = await self._store.list(NODES, label_selector=f"{LABEL}=true")
@@ -186,19 +204,12 @@ class Registration:
 
     async def _register(self, member: Member, *, known: bool) -> None:
         body = hollow_fleet.node_body(member, self._fleet.shape, self._clock.now())
-        node = None
         if not known:
             with contextlib.suppress(AlreadyExists):
-                node = await self._store.create(NODES, body)
-        if node is None:
-            node = await self._store.patch(NODES, member.name, {"metadata": {"labels": body["metadata"]["labels"]}})
-            await self._store.patch(NODES, member.name, {"status": body["status"]}, subresource="status")
-        lease = hollow_fleet.lease_body(member, node.metadata.uid, self._lease_seconds, self._clock.now())
-        try:
-            await self._store.create(LEASES, lease, LEASE_NAMESPACE)
-        except AlreadyExists:
-            renewed = {"metadata": {"ownerReferences": lease["metadata"]["ownerReferences"]}, "spec": lease["spec"]}
-            await self._store.patch(LEASES, member.name, renewed, LEASE_NAMESPACE)
+                await self._store.create(NODES, body)
+                return
+        await self._store.patch(NODES, member.name, {"metadata": {"labels": body["metadata"]["labels"]}})
+        await self._store.patch(NODES, member.name, {"status": body["status"]}, subresource="status")
 
 
 async def run(options: HollowOptions, store: Store, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:

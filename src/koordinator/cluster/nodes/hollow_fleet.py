@@ -54,6 +54,7 @@ class Member(msgspec.Struct):
     seed: int
     capacity: Usage
     silent: bool = False
+    leased: bool = False
     reported: bool = False
     beat_due: float = math.inf
     report_due: float = math.inf

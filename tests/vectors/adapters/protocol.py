@@ -158,25 +158,33 @@ def qos_case(case):
 
 def colocation_strategy(case):
     node = msgspec.convert(case["node"], Node)
-    config = resolve.resolve_colocation(case["config"])
-    return {"strategy": plain(resolve.colocation_for_node(config, node.labels, node.annotations))}
+    found = resolve.resolve_colocation(case["config"])
+    config = usable(found, resolve.resolve_colocation(None))
+    return {"error": found is not config, "strategy": plain(resolve.colocation_for_node(config, node.labels, node.annotations))}
+
+
+def usable(found, before):
+    """What a first reader goes by: what it found, or the defaults where that cannot be used."""
+    return found if isinstance(found, resolve.Resolved) else before
 
 
 def node_slo(case):
     node = msgspec.convert(case["node"], Node)
     data = case["data"]
+
+    def of(key):
+        return usable(key.resolve(data.get(key.key)), key.resolve(None))
+
+    applications = usable(
+        nodeslo.resolve_host_applications(data.get(nodeslo.HOST_APPLICATION_CONFIG)), nodeslo.resolve_host_applications(None)
+    )
+    system = nodeslo.system_for_node(of(nodeslo.SYSTEM), node.labels, node.annotations)
     spec = NodeSLOSpec(
-        resource_used_threshold_with_be=nodeslo.RESOURCE_THRESHOLD.resolve(data.get("resource-threshold-config")).for_labels(
-            node.labels
-        ),
-        resource_qos_strategy=nodeslo.RESOURCE_QOS.resolve(data.get("resource-qos-config")).for_labels(node.labels),
-        cpu_burst_strategy=nodeslo.CPU_BURST.resolve(data.get("cpu-burst-config")).for_labels(node.labels),
-        system_strategy=nodeslo.system_for_node(
-            nodeslo.SYSTEM.resolve(data.get("system-config")), node.labels, node.annotations
-        ),
-        host_applications=nodeslo.resolve_host_applications(data.get("host-application-config"))
-        .for_labels(node.labels)
-        .applications,
+        resource_used_threshold_with_be=of(nodeslo.RESOURCE_THRESHOLD).for_labels(node.labels),
+        resource_qos_strategy=of(nodeslo.RESOURCE_QOS).for_labels(node.labels),
+        cpu_burst_strategy=of(nodeslo.CPU_BURST).for_labels(node.labels),
+        system_strategy=None if isinstance(system, Malformed) else system,
+        host_applications=applications.for_labels(node.labels).applications,
     )
     return plain(spec)
 
@@ -201,7 +209,7 @@ def review_key(case):
     data = {case["key"]: case["config"]}
     if "systemConfig" in case:
         data[nodeslo.SYSTEM_CONFIG] = case["systemConfig"]
-    return {"error": review.review(case["key"], data) is not None}
+    return {"error": case["key"] in review.CHECKED and review.review(case["key"], data) is not None}
 
 
 SLOCONFIG_OPERATIONS = {

@@ -5,26 +5,17 @@ A request that no webhook asks for pays one dictionary lookup.
 
 from typing import Any
 
-import msgspec
-
 from koordinator.cluster.apiserver.calls import Call
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
-from koordinator.cluster.apiserver.kinds.pods import add_default_tolerations
 from koordinator.cluster.apiserver.refusals import forbidden, not_found
 from koordinator.cluster.apiserver.store import Entry, Store
 from koordinator.cluster.apiserver.webhooks import Hook, Review, WebhookCaller, compile_hooks
+from koordinator.kube.semantics import pods as semantics
 
 _MUTATING = "mutatingwebhookconfigurations.admissionregistration.k8s.io"
 _VALIDATING = "validatingwebhookconfigurations.admissionregistration.k8s.io"
 _PRIORITY_CLASSES = "priorityclasses.scheduling.k8s.io"
 _UNTOUCHABLE = frozenset({_MUTATING, _VALIDATING})
-
-
-class _Priority(msgspec.Struct, frozen=True):
-    name: str
-    value: int
-    policy: str
-    default: bool
 
 
 class Admission:
@@ -34,7 +25,7 @@ class Admission:
         self._store, self._caller = store, caller
         self._hooks: dict[str, list[Hook]] = {}
         self._asked: dict[tuple[str, str, str, str], tuple[Hook, ...]] = {}
-        self._priorities: dict[str, _Priority] = {}
+        self._priorities: dict[str, semantics.Priority] = {}
 
     def start(self) -> None:
         """Read what is stored, then follow changes."""
@@ -45,7 +36,7 @@ class Admission:
     def _refresh(self, key: str) -> None:
         entries = self._store.collection(key).entries()
         if key == _PRIORITY_CLASSES:
-            self._priorities = {entry.name: _priority(entry.decode()) for entry in entries}
+            self._priorities = {entry.name: semantics.read_priority(entry.decode()) for entry in entries}
         else:
             self._hooks[key] = [hook for entry in sorted(entries, key=_name) for hook in compile_hooks(entry.decode())]
             self._asked.clear()
@@ -70,30 +61,8 @@ class Admission:
     def built_in(self, call: Call, obj: Json, operation: str) -> None:
         """Priority and default tolerations of new pods. Raises: Refused (403)."""
         if operation == "CREATE" and call.kind.key == "pods":
-            self._set_priority(call, obj)
-            add_default_tolerations(obj["spec"])
-
-    def _set_priority(self, call: Call, obj: Json) -> None:
-        spec = obj["spec"]
-        name = spec.get("priorityClassName") or ""
-        found = self._priorities.get(name) if name else self._default_priority()
-        pod = obj["metadata"].get("name") or obj["metadata"].get("generateName", "")
-        if name and found is None:
-            raise forbidden("pods", "", pod, f"no PriorityClass with name {name} was found")
-        value, policy = (found.value, found.policy) if found else (0, "PreemptLowerPriority")
-        if spec.get("priority", value) != value:
-            why = (
-                f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority admission "
-                f"controller computed {value} from the given PriorityClass name"
-            )
-            raise forbidden("pods", "", pod, why)
-        if found:
-            spec["priorityClassName"] = found.name
-        spec["priority"] = value
-        spec.setdefault("preemptionPolicy", policy)
-
-    def _default_priority(self) -> _Priority | None:
-        return min((found for found in self._priorities.values() if found.default), key=lambda found: found.value, default=None)
+            semantics.set_priority(obj, self._priorities)
+            semantics.add_default_tolerations(obj["spec"])
 
     # Webhooks
 
@@ -153,9 +122,3 @@ class Admission:
 
 def _name(entry: Entry) -> str:
     return entry.name
-
-
-def _priority(obj: Json) -> _Priority:
-    metadata = obj["metadata"]
-    policy = obj.get("preemptionPolicy", "PreemptLowerPriority")
-    return _Priority(metadata["name"], int(obj.get("value", 0)), policy, bool(obj.get("globalDefault")))

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from koordinator.api.meta import Struct, format_time
+from koordinator.api.meta import Struct
 from koordinator.clock import Clock
 from koordinator.cluster.apiserver.admission import Admission
 from koordinator.cluster.apiserver.calls import Answer, Call, Target
@@ -11,6 +11,7 @@ from koordinator.cluster.apiserver.refusals import bad_request, conflict, forbid
 from koordinator.cluster.apiserver.selectors import entry_test
 from koordinator.cluster.apiserver.store import Entry
 from koordinator.cluster.apiserver.writes import Writer
+from koordinator.kube.semantics import deletion, updates
 
 _ATTEMPTS = 8
 _PROPAGATION = ("", "Orphan", "Background", "Foreground")
@@ -109,20 +110,12 @@ class Deleter:
             if finalizer not in finalizers:
                 finalizers.append(finalizer)
         waits = bool(metadata.get("finalizers")) or grace > 0 or self._emptied_first(call, obj)
-        before = metadata.get("deletionTimestamp")
         if not waits:
-            if before is None:
-                metadata["deletionTimestamp"] = format_time(self._clock.now())
-            metadata["deletionGracePeriodSeconds"] = 0
+            deletion.finish(obj, self._clock.now())
             return await self._writer.commit(call, head, obj, delete=True), True
-        left = metadata.get("deletionGracePeriodSeconds")
-        if before is not None and (left is None or grace >= left) and not _changed(obj, head):
+        marked = deletion.mark(obj, grace, self._clock.now())
+        if not marked and not _changed(obj, head):
             return head, False
-        if before is None or (left is not None and grace < left):
-            metadata["deletionTimestamp"] = format_time(self._clock.now() + grace)
-            metadata["deletionGracePeriodSeconds"] = grace
-            if "generation" in metadata and before is None:
-                metadata["generation"] += 1
         return await self._writer.commit(call, head, obj), False
 
     def _emptied_first(self, call: Call, obj: Json) -> bool:
@@ -149,9 +142,7 @@ def _changed(obj: Json, head: Entry) -> bool:
 def _check(kind: Kind, head: Entry, wanted: Preconditions | None) -> None:
     if wanted is None:
         return
-    if wanted.uid and wanted.uid != head.uid:
-        why = f"Precondition failed: UID in precondition: {wanted.uid}, UID in object meta: {head.uid}"
-        raise conflict(kind.plural, kind.group, head.name, why)
+    updates.check_uid((kind.plural, kind.group, head.name), head.uid, wanted.uid)
     if wanted.resource_version and wanted.resource_version != str(head.rv):
         why = (
             f"Precondition failed: ResourceVersion in precondition: {wanted.resource_version}, ResourceVersion in object meta: "
@@ -162,11 +153,4 @@ def _check(kind: Kind, head: Entry, wanted: Preconditions | None) -> None:
 
 def _grace(kind: Kind, obj: Json, options: DeleteOptions) -> int:
     """Seconds that a pod gets to end; nothing else gets any."""
-    if kind.key != "pods":
-        return 0
-    if not obj["spec"].get("nodeName") or obj["status"].get("phase") in ("Succeeded", "Failed"):
-        return 0
-    wanted = options.grace_period_seconds
-    if wanted is None:
-        wanted = obj["spec"].get("terminationGracePeriodSeconds", 30)
-    return int(max(wanted, 0))
+    return deletion.grace_of_pod(obj, options.grace_period_seconds) if kind.key == "pods" else 0

@@ -10,7 +10,7 @@ import msgspec
 
 from koordinator.clock import Clock
 from koordinator.cluster.apiserver.calls import Answer, Call
-from koordinator.cluster.apiserver.refusals import Refused, bad_request, expired, not_found
+from koordinator.cluster.apiserver.refusals import bad_request, expired, not_found, too_large_version
 from koordinator.cluster.apiserver.selectors import EntryTest, entry_test
 from koordinator.cluster.apiserver.shapes import shape_of
 from koordinator.cluster.apiserver.store import Entry, Store
@@ -95,9 +95,7 @@ class Reader:
             return
         rv, current = _version(text), self.store.rv
         if rv > current:
-            refusal = Refused(504, "Timeout", f"Too large resource version: {rv}, current: {current}", {"retryAfterSeconds": 1})
-            refusal.details["causes"] = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
-            raise refusal
+            raise too_large_version(rv, current)
         if call.query.get("resourceVersionMatch") == "Exact" and rv != current:
             raise expired(f"The resourceVersion for the provided list is too old: {rv} ({current}).")
 

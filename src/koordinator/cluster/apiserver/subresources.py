@@ -1,19 +1,17 @@
 """Binding, eviction and scale: small requests that change one object in a fixed way."""
 
-from typing import Any
-
 import msgspec
 
-from koordinator.api import selectors
-from koordinator.api.meta import LabelSelector, Struct, format_time
+from koordinator.api.meta import Struct, format_time
 from koordinator.clock import Clock
 from koordinator.cluster.apiserver.calls import Answer, Call, as_object, decode_object
 from koordinator.cluster.apiserver.deletes import DeleteOptions, Deleter
 from koordinator.cluster.apiserver.kinds.base import Json
 from koordinator.cluster.apiserver.kinds.columns import selector_text
-from koordinator.cluster.apiserver.refusals import Refused, bad_request, conflict, invalid, not_found, required, wrong
+from koordinator.cluster.apiserver.refusals import bad_request, invalid, not_found, required, wrong
 from koordinator.cluster.apiserver.store import Entry
 from koordinator.cluster.apiserver.writes import Writer, patcher
+from koordinator.kube.semantics import pods
 
 _BUDGETS = "poddisruptionbudgets.policy"
 CREATED = b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}\n'
@@ -68,22 +66,10 @@ class Subresources:
             raise invalid("Binding", "", call.name, [problem])
         head = self._writer.head(call)
         obj = head.decode()
-        self._check_bindable(call, head, obj, binding)
+        pods.check_bindable(obj, binding.metadata.uid)
         _assign(obj, node, binding, format_time(self._clock.now()))
         await self._writer.commit(call, head, obj)
         return Answer(201, CREATED)
-
-    def _check_bindable(self, call: Call, head: Entry, obj: Json, binding: Binding) -> None:
-        if binding.metadata.uid and binding.metadata.uid != head.uid:
-            why = f"Precondition failed: UID in precondition: {binding.metadata.uid}, UID in object meta: {head.uid}"
-            raise conflict("pods/binding", "", call.name, why)
-        if obj["metadata"].get("deletionTimestamp"):
-            raise conflict("pods/binding", "", call.name, f"pod {call.name} is being deleted, cannot be assigned to a host")
-        if present := obj["spec"].get("nodeName"):
-            why = f'pod {call.name} is already assigned to node "{present}"'
-            raise conflict("pods/binding", "", call.name, why)
-        if obj["spec"].get("schedulingGates"):
-            raise conflict("pods/binding", "", call.name, f"pod {call.name} has non-empty .spec.schedulingGates")
 
     async def evict(self, call: Call) -> Answer:
         """Delete a pod if its disruption budget allows. Raises: Refused (429 when it does not)."""
@@ -96,31 +82,26 @@ class Subresources:
         if eviction.delete_options.dry_run:
             call.query["dryRun"] = "All"
         pod = self._writer.head(call).decode()
-        if _counts(pod):
+        if pods.counts(pod):
             await self._spend_budget(call, pod)
-        pods = msgspec.structs.replace(call, target=msgspec.structs.replace(call.target, subresource=""))
-        await self._deleter.remove(pods, eviction.delete_options)
+        whole = msgspec.structs.replace(call, target=msgspec.structs.replace(call.target, subresource=""))
+        await self._deleter.remove(whole, eviction.delete_options)
         return Answer(201, CREATED)
 
     async def _spend_budget(self, call: Call, pod: Json) -> None:
         budgets = self._budgets_of(call, pod)
         if len(budgets) > 1:
-            text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
-            raise Refused(500, "InternalError", text)
+            raise pods.several_budgets()
         if not budgets:
             return
-        budget = budgets[0].decode()
-        _check_budget(budget)
-        status = budget["status"]
-        status["disruptionsAllowed"] -= 1
-        status.setdefault("disruptedPods", {})[pod["metadata"]["name"]] = format_time(self._clock.now())
+        budget = pods.spend(budgets[0].decode(), pod["metadata"]["name"], self._clock.now())
         if not call.dry_run:
             await self._writer.store.write(_BUDGETS, budgets[0], budget)
 
     def _budgets_of(self, call: Call, pod: Json) -> list[Entry]:
         labels, collection = pod["metadata"].get("labels") or {}, self._writer.store.collection(_BUDGETS)
         heads = [self._writer.store.head(_BUDGETS, call.namespace, entry.name) for entry in collection.entries(call.namespace)]
-        return [head for head in heads if head is not None and _guards(head.decode(), labels)]
+        return [head for head in heads if head is not None and pods.guards(head.decode(), labels)]
 
     def get_scale(self, call: Call) -> Answer:
         entry = self._writer.store.get(call.kind.key, call.namespace, call.name)
@@ -151,49 +132,12 @@ class Subresources:
 
 
 def _assign(obj: Json, node: str, binding: Binding, now: str) -> None:
-    obj["spec"]["nodeName"] = node
+    pods.assign(obj, node, now)
     metadata = obj["metadata"]
     if binding.metadata.annotations:
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **binding.metadata.annotations}
     if binding.metadata.labels:
         metadata["labels"] = {**(metadata.get("labels") or {}), **binding.metadata.labels}
-    conditions: list[Any] = obj["status"].get("conditions") or []
-    kept = [condition for condition in conditions if condition.get("type") != "PodScheduled"]
-    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    obj["status"]["conditions"] = [*kept, scheduled]
-
-
-def _counts(pod: Json) -> bool:
-    """Whether losing this pod is a disruption."""
-    if pod["metadata"].get("deletionTimestamp") or not pod["spec"].get("nodeName"):
-        return False
-    return pod["status"].get("phase") not in ("Succeeded", "Failed", "Pending")
-
-
-def _guards(budget: Json, labels: dict[str, str]) -> bool:
-    selector = budget["spec"].get("selector")
-    try:
-        return selectors.compile_(msgspec.convert(selector, LabelSelector) if selector is not None else None).matches(labels)
-    except ValueError:
-        return False
-
-
-def _check_budget(budget: Json) -> None:
-    name, status, metadata = budget["metadata"]["name"], budget["status"], budget["metadata"]
-    if status.get("observedGeneration", 0) < metadata.get("generation", 0):
-        why = f"The disruption budget {name} is still being processed by the server."
-        raise _too_many(why, retry=10)
-    if status.get("disruptionsAllowed", 0) <= 0:
-        healthy, desired = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
-        why = f"The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
-        raise _too_many(why)
-
-
-def _too_many(why: str, retry: int = 0) -> Refused:
-    details: Json = {"causes": [{"reason": "DisruptionBudget", "message": why}]}
-    if retry:
-        details["retryAfterSeconds"] = retry
-    return Refused(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", details)
 
 
 def _scale(obj: Json) -> Json:

@@ -7,7 +7,6 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -21,7 +20,6 @@ from koordinator.cluster.apiserver.refusals import (
     FieldError,
     already_exists,
     bad_request,
-    conflict,
     invalid,
     modified,
     not_found,
@@ -30,11 +28,10 @@ from koordinator.cluster.apiserver.refusals import (
 )
 from koordinator.cluster.apiserver.store import Entry, Store
 from koordinator.kube import patches
+from koordinator.kube.semantics import deletion, updates
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _ATTEMPTS = 8
-_KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "name")
-_NOT_SPEC = ("apiVersion", "kind", "metadata", "status")
 
 Mutation = Callable[[Json], Json]
 """From the present object (a copy that may be changed) to the wanted one."""
@@ -54,11 +51,11 @@ class Writer:
         obj = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
         if obj["metadata"].get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")
-        kind.rules.decode(obj, kind)
+        obj = kind.rules.decode(obj, kind, strict=call.strict)
         kind.rules.default(obj)
         obj = await self._mutated(call, obj, None, "CREATE")
         self._born(kind, obj)
-        _refuse_if(kind, obj, [*rules_of_metadata.errors(kind, obj["metadata"]), *kind.rules.validate(obj)])
+        _refuse_if(kind, obj, list(kind.rules.validate(obj)))
         await self.admission.validate(call, obj, None, "CREATE")
         metadata = obj["metadata"]
         if self.store.head(kind.key, call.namespace, metadata["name"]) is not None:
@@ -114,21 +111,21 @@ class Writer:
         """One try; None when the object has changed meanwhile and the caller did not insist on a version."""
         kind, old = call.kind, head.decode()
         _settle(kind, call.namespace, obj)
-        insists = _check_preconditions(kind, head, obj["metadata"])
+        insists = updates.insists(_who(kind, head), old, obj["metadata"])
         if call.target.subresource == "status":
-            obj = _only_status(kind, obj, old)
+            obj = updates.status_only(obj, old, metadata_too=kind.rules.status_owns_metadata)
         elif call.target.subresource == "finalize":
             obj = _only_finalizers(obj, old)
         elif kind.rules.has_status:
-            _put_or_drop(obj, "status", old.get("status"))
-        _restore_metadata(kind, obj, old)
-        kind.rules.decode(obj, kind)
+            updates.put_or_drop(obj, "status", old.get("status"))
+        updates.restore_metadata(obj, old)
+        obj = kind.rules.decode(obj, kind, strict=call.strict)
         kind.rules.default(obj)
         if call.target.subresource != "finalize":
             kind.rules.prepare_update(obj, old)
         obj = await self._mutated(call, obj, old, "UPDATE")
-        _restore_metadata(kind, obj, old)
-        if kind.rules.generation and _spec_differs(obj, old):
+        updates.restore_metadata(obj, old)
+        if kind.rules.generation and updates.spec_differs(obj, old):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         obj["metadata"]["resourceVersion"] = str(head.rv)
         _refuse_if(kind, obj, _update_errors(kind, obj, old))
@@ -139,7 +136,7 @@ class Writer:
             return None
         if obj == old:
             return head
-        return await self.commit(call, head, obj, delete=_is_finished(kind, obj))
+        return await self.commit(call, head, obj, delete=deletion.finished(obj, namespace=kind.key == "namespaces"))
 
     async def _mutated(self, call: Call, obj: Json, old: Json | None, operation: str) -> Json:
         self.admission.check_namespace(call, operation, obj["metadata"].get("name", ""))
@@ -150,7 +147,7 @@ class Writer:
         if changed is obj:
             return obj
         _settle(call.kind, call.namespace, changed)
-        call.kind.rules.decode(changed, call.kind)
+        changed = call.kind.rules.decode(changed, call.kind)
         call.kind.rules.default(changed)
         self.admission.built_in(call, changed, operation)
         return changed
@@ -162,6 +159,7 @@ class Writer:
             metadata.pop(field, None)
         if not metadata.get("name") and (prefix := metadata.get("generateName")):
             metadata["name"] = prefix[:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
+        _refuse_if(kind, obj, list(rules_of_metadata.errors(kind, metadata)))
         metadata["uid"] = _new_uid()
         metadata["creationTimestamp"] = format_time(self.clock.now())
         if kind.rules.generation:
@@ -198,6 +196,10 @@ def _settle(kind: Kind, namespace: str, obj: Json) -> None:
         )
 
 
+def _who(kind: Kind, head: Entry) -> updates.Who:
+    return kind.plural, kind.group, head.name
+
+
 def _refuse_if(kind: Kind, obj: Json, errors: list[FieldError]) -> None:
     if errors:
         metadata = obj["metadata"]
@@ -208,64 +210,16 @@ def _update_errors(kind: Kind, obj: Json, old: Json) -> list[FieldError]:
     metadata = obj["metadata"]
     return [
         *rules_of_metadata.errors(kind, metadata),
-        *rules_of_metadata.update_errors(metadata, old["metadata"]),
+        *updates.metadata_errors(metadata, old["metadata"]),
         *kind.rules.validate(obj),
         *kind.rules.validate_update(obj, old),
     ]
-
-
-def _check_preconditions(kind: Kind, head: Entry, metadata: Json) -> bool:
-    """Whether the caller insists on a version. Raises: Refused (409) when it is not this one."""
-    uid, version = metadata.get("uid"), metadata.get("resourceVersion")
-    if uid and uid != head.uid:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {head.uid}"
-        raise conflict(kind.plural, kind.group, head.name, why)
-    if version and version != str(head.rv):
-        raise modified(kind.plural, kind.group, head.name)
-    return bool(version)
-
-
-def _only_status(kind: Kind, obj: Json, old: Json) -> Json:
-    """What a write of the status subresource may change."""
-    kept = {**old, "metadata": obj["metadata"] if kind.rules.status_owns_metadata else dict(old["metadata"])}
-    _put_or_drop(kept, "status", obj.get("status"))
-    return kept
-
-
-def _restore_metadata(kind: Kind, obj: Json, old: Json) -> None:
-    if obj["metadata"].get("name", old["metadata"]["name"]) != old["metadata"]["name"]:
-        raise bad_request("the name of an object cannot be changed")
-    for field in _KEPT:
-        _put_or_drop(obj["metadata"], field, old["metadata"].get(field))
-
-
-def _put_or_drop(obj: Json, field: str, value: Any) -> None:
-    if value is None:
-        obj.pop(field, None)
-    else:
-        obj[field] = value
-
-
-def _spec_differs(obj: Json, old: Json) -> bool:
-    if "spec" in obj and "spec" in old:
-        return bool(obj["spec"] != old["spec"])
-    keys = (obj.keys() | old.keys()) - set(_NOT_SPEC)
-    return any(obj.get(key) != old.get(key) for key in keys)
 
 
 def _only_finalizers(obj: Json, old: Json) -> Json:
     """What a write of a namespace's ``finalize`` subresource may change."""
     finalizers = (obj.get("spec") or {}).get("finalizers") or []
     return {**old, "metadata": dict(old["metadata"]), "spec": {**old["spec"], "finalizers": finalizers}}
-
-
-def _is_finished(kind: Kind, obj: Json) -> bool:
-    """Whether an object that was waiting for its finalizers may go now."""
-    metadata = obj["metadata"]
-    waits = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
-    if kind.key == "namespaces":
-        waits = waits or (obj.get("spec") or {}).get("finalizers")
-    return bool(metadata.get("deletionTimestamp")) and not waits
 
 
 def patcher(call: Call) -> Mutation:

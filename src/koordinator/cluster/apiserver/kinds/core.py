@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from koordinator.api import core
 from koordinator.api.meta import Object
-from koordinator.cluster.apiserver.kinds import columns, podspec
+from koordinator.cluster.apiserver.kinds import columns
 from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules, undecodable
 from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, unsupported, wrong
+from koordinator.kube.semantics import fields as selectable
+from koordinator.kube.semantics import podspec as defaults
 
 _HIGHEST_USER_PRIORITY = 1_000_000_000
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -19,15 +21,14 @@ class NamespaceRules(Rules):
     model = core.Namespace
     has_status = True
     label_names = True
-    fields = frozenset({"status.phase"})
+    fields = selectable.NAMESPACES.names
 
     def index(self, obj: Json) -> dict[str, str]:
-        return {"status.phase": (obj.get("status") or {}).get("phase", "")}
+        return selectable.NAMESPACES.read(obj)
 
     def default(self, obj: Json) -> None:
-        labels = obj["metadata"].get("labels") or {}
-        labels["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
-        obj["metadata"]["labels"] = labels
+        if name := obj["metadata"].get("name"):
+            obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
 
     def prepare_create(self, obj: Json) -> None:
         obj["spec"] = {"finalizers": ["kubernetes"]}
@@ -42,19 +43,20 @@ class NodeRules(Rules):
     model = core.Node
     has_status = True
     keeps_posted_status = True
-    fields = frozenset({"spec.unschedulable"})
+    fields = selectable.NODES.names
 
     def index(self, obj: Json) -> dict[str, str]:
-        return {"spec.unschedulable": "true" if (obj.get("spec") or {}).get("unschedulable") else "false"}
+        return selectable.NODES.read(obj)
 
-    def decode(self, obj: Json, kind: Kind) -> None:
-        super().decode(obj, kind)
+    def decode(self, obj: Json, kind: Kind, *, strict: bool = False) -> Json:
+        obj = super().decode(obj, kind, strict=strict)
         status = obj.get("status") or {}
         try:
             for field in ("capacity", "allocatable"):
-                podspec.canonical(status.get(field) or {}, f"status.{field}")
+                defaults.canonical(status.get(field) or {}, f"status.{field}")
         except Refused as refusal:
             raise undecodable(kind, refusal.message) from None
+        return obj
 
     def default(self, obj: Json) -> None:
         obj.setdefault("spec", {})
@@ -88,18 +90,19 @@ class ConfigMapRules(Rules):
 class SecretRules(ConfigMapRules):
     columns = columns.SECRETS
     model = core.Secret
-    fields = frozenset({"type"})
+    fields = selectable.SECRETS.names
 
     def index(self, obj: Json) -> dict[str, str]:
-        return {"type": obj.get("type", "")}
+        return selectable.SECRETS.read(obj)
 
-    def decode(self, obj: Json, kind: Kind) -> None:
-        super().decode(obj, kind)
+    def decode(self, obj: Json, kind: Kind, *, strict: bool = False) -> Json:
+        obj = super().decode(obj, kind, strict=strict)
         for key, value in (obj.get("data") or {}).items():
             try:
                 base64.b64decode(value, validate=True)
             except (binascii.Error, ValueError) as err:
                 raise undecodable(kind, f"data.{key}: illegal base64 data: {err}") from None
+        return obj
 
     def default(self, obj: Json) -> None:
         obj.setdefault("type", "Opaque")
@@ -111,24 +114,10 @@ class SecretRules(ConfigMapRules):
 class EventRules(Rules):
     columns = columns.EVENTS
     model = core.Event
-    fields = frozenset(
-        {
-            f"involvedObject.{name}"
-            for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-        }
-        | {"reason", "type", "reportingComponent", "source"}
-    )
+    fields = selectable.EVENTS.names
 
     def index(self, obj: Json) -> dict[str, str]:
-        about = obj.get("involvedObject") or {}
-        values = {f"involvedObject.{name}": str(value) for name, value in about.items()}
-        component = (obj.get("source") or {}).get("component") or obj.get("reportingComponent") or ""
-        return values | {
-            "reason": obj.get("reason", ""),
-            "type": obj.get("type", ""),
-            "reportingComponent": obj.get("reportingComponent", ""),
-            "source": component,
-        }
+        return selectable.EVENTS.read(obj)
 
     def validate(self, obj: Json) -> Iterator[FieldError]:
         about = obj.get("involvedObject") or {}

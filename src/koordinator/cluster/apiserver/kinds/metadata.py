@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
-from koordinator.cluster.apiserver.refusals import FieldError, forbidden_field, required, wrong
+from koordinator.cluster.apiserver.refusals import FieldError, required, wrong
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
@@ -99,17 +99,6 @@ def errors(kind: Kind, metadata: Json) -> Iterator[FieldError]:
         if why := qualified_error(finalizer):
             yield wrong("metadata.finalizers", finalizer, why)
     yield from _owner_errors(metadata.get("ownerReferences") or ())
-
-
-def update_errors(metadata: Json, old: Json) -> Iterator[FieldError]:
-    """What may not have changed between two states of one object."""
-    if (now := metadata.get("uid", old["uid"])) != old["uid"]:
-        yield wrong("metadata.uid", now, "field is immutable")
-    if old.get("deletionTimestamp"):
-        before = set(old.get("finalizers") or ())
-        if added := [name for name in metadata.get("finalizers") or () if name not in before]:
-            detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {added!r}"
-            yield forbidden_field("metadata.finalizers", detail)
 
 
 def _name_error(kind: Kind, name: str) -> str:

@@ -12,6 +12,8 @@ from koordinator.cluster.apiserver.kinds import columns, podspec
 from koordinator.cluster.apiserver.kinds.base import Json, Kind, Rules, undecodable
 from koordinator.cluster.apiserver.kinds.metadata import label_errors
 from koordinator.cluster.apiserver.refusals import FieldError, Refused, forbidden_field, required, unsupported, wrong
+from koordinator.kube.semantics import fields as selectable
+from koordinator.kube.semantics import podspec as defaults
 
 _HISTORY = 10
 
@@ -43,20 +45,21 @@ class WorkloadRules(Rules):
     scaled = True
     immutable: tuple[str, ...] = ("selector",)
 
-    def decode(self, obj: Json, kind: Kind) -> None:
-        super().decode(obj, kind)
+    def decode(self, obj: Json, kind: Kind, *, strict: bool = False) -> Json:
+        obj = super().decode(obj, kind, strict=strict)
         template = obj.setdefault("spec", {}).setdefault("template", {})
         try:
-            podspec.canonical_quantities(template.setdefault("spec", {}))
+            defaults.canonical_quantities(template.setdefault("spec", {}))
         except Refused as refusal:
             raise undecodable(kind, f"spec.template.{refusal.message}") from None
+        return obj
 
     def default(self, obj: Json) -> None:
         spec = obj["spec"]
         if self.scaled:
             spec.setdefault("replicas", 1)
         spec["template"].setdefault("metadata", {})
-        podspec.default(spec["template"]["spec"])
+        defaults.default(spec["template"]["spec"])
 
     def prepare_create(self, obj: Json) -> None:
         obj["status"] = {}
@@ -119,10 +122,10 @@ class DeploymentRules(WorkloadRules):
 class ReplicaSetRules(WorkloadRules):
     columns = columns.REPLICA_SETS
     model = ReplicaSet
-    fields = frozenset({"status.replicas"})
+    fields = selectable.REPLICA_SETS.names
 
     def index(self, obj: Json) -> dict[str, str]:
-        return {"status.replicas": str((obj.get("status") or {}).get("replicas", 0))}
+        return selectable.REPLICA_SETS.read(obj)
 
     def prepare_create(self, obj: Json) -> None:
         obj["status"] = {"replicas": 0}
@@ -168,10 +171,10 @@ class JobRules(WorkloadRules):
     restart = ("OnFailure", "Never")
     scaled = False
     immutable = ("completions", "selector", "template", "completionMode")
-    fields = frozenset({"status.successful"})
+    fields = selectable.JOBS.names
 
     def index(self, obj: Json) -> dict[str, str]:
-        return {"status.successful": str((obj.get("status") or {}).get("succeeded", 0))}
+        return selectable.JOBS.read(obj)
 
     def default(self, obj: Json) -> None:
         super().default(obj)

@@ -202,7 +202,10 @@ class App:
         while True:
             self.queue.flush()
             for plugin in self.profile.watchers:
-                plugin.tick(self.clock.now())
+                try:
+                    plugin.tick(self.clock.now())
+                except Exception:
+                    log.exception("plugin %s did not take notice of the time", plugin.name)
             due = self.queue.next_flush()
             pause = 1.0 if due is None else due - self.clock.monotonic()
             await self.clock.sleep(min(max(pause, 0.05), 1.0))

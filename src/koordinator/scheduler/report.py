@@ -12,7 +12,7 @@ from koordinator.api.core import Pod
 from koordinator.api.meta import format_time
 from koordinator.api.registry import PODS
 from koordinator.clock import Clock
-from koordinator.kube.errors import ApiError
+from koordinator.kube.errors import ApiError, Conflict, NotFound
 from koordinator.kube.events import Recorder
 from koordinator.kube.store import PatchType, Store
 from koordinator.scheduler.engine.binding import Binding
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 UNSCHEDULABLE, SCHEDULER_ERROR = "Unschedulable", "SchedulerError"
 _NOTE_BYTES = 1024
-_PATCHERS = 4
+_PATCHERS, _TRIES = 4, 3
 _EVENT_PAUSE, _EVENTS_WAIT, _EVENTS_AT_ONCE = 0.1, 3.0, 1000
 
 
@@ -33,7 +33,7 @@ class Reporter:
 
     def __init__(self, store: Store, recorder: Recorder, clock: Clock, metrics: Metrics) -> None:
         self._store, self._recorder, self._clock, self._metrics = store, recorder, clock, metrics
-        self._patches: dict[str, tuple[Pod, str, str]] = {}
+        self._patches: dict[str, tuple[QueuedPod, str, str]] = {}
         self._to_patch: asyncio.Queue[str] = asyncio.Queue()
         self._scheduled: deque[tuple[float, Pod, str]] = deque()
         self.started = 0.0
@@ -76,7 +76,7 @@ class Reporter:
         if obj.metadata.deletion_timestamp is None and not _says(obj, reason, message):
             if pod.info.uid not in self._patches:
                 self._to_patch.put_nowait(pod.info.uid)
-            self._patches[pod.info.uid] = (obj, reason, message)
+            self._patches[pod.info.uid] = (pod, reason, message)
 
     async def run(self) -> None:
         """Patch conditions and let go of events until cancelled."""
@@ -90,13 +90,28 @@ class Reporter:
             uid = await self._to_patch.get()
             wanted = self._patches.pop(uid, None)
             if wanted is not None:
-                pod, reason, message = wanted
+                await self._write_or_tell_again(*wanted)
+
+    async def _write_or_tell_again(self, queued: QueuedPod, reason: str, message: str) -> None:
+        pod = queued.info.pod
+        try:
+            for _ in range(_TRIES):
                 try:
                     await self._write(pod, reason, message)
-                except ApiError as err:
-                    log.info("condition of pod %s not written: %s", pod.key, err)
+                except Conflict:
+                    pod = await self._store.get(PODS, pod.name, pod.namespace)
+                    if pod.metadata.uid != queued.info.uid or pod.spec.node_name:
+                        return
+                else:
+                    return
+        except NotFound:
+            return
+        except ApiError as err:
+            queued.last_message = ""
+            log.info("condition of pod %s not written: %s", pod.key, err)
 
     async def _write(self, pod: Pod, reason: str, message: str) -> None:
+        """Only on the version that we know: a pod bound meanwhile must not be called unschedulable. Raises: Conflict."""
         condition = {
             "type": "PodScheduled",
             "status": "False",
@@ -105,10 +120,11 @@ class Reporter:
             "lastProbeTime": None,
             "lastTransitionTime": _since(pod) or format_time(self._clock.now()),
         }
+        known = {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version}
         await self._store.patch(
             PODS,
             pod.name,
-            {"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}},
+            {"metadata": known, "status": {"conditions": [condition]}},
             pod.namespace,
             type=PatchType.STRATEGIC,
             subresource="status",

@@ -261,3 +261,32 @@ def test_a_profile_needs_exactly_one_queue_sort():
 
 def test_info_is_read_only_once_per_template():
     assert info(cpu="1").template is info(cpu="1").template
+
+
+class Clumsy(ReservePlugin, FilterPlugin):
+    """Fails outside the hooks whose failures have a name."""
+
+    name = "Clumsy"
+
+    def signature(self, pod):
+        return pod.name == "inexplicable"
+
+    def filter(self, state, pod, nodes, rows):
+        return nodes.alive[rows] * (pod.name == "inexplicable")
+
+    def explain(self, state, code, nodes):
+        raise RuntimeError("no words")
+
+    def reserve(self, state, pod, node):
+        return Status(Code.UNSCHEDULABLE, ("no",)) if pod.name == "bad" else None
+
+    def unreserve(self, state, pod, node):
+        raise RuntimeError("cannot undo")
+
+
+def test_a_bug_that_one_pod_runs_into_stops_nobody_else_and_costs_no_room(caplog):
+    world = World(Clumsy()).nodes(node("a", cpu="1")).pods(pod("bad", cpu="1"), pod("inexplicable"), pod("good", cpu="1"))
+    assert world.story.errors == {"inexplicable": "internal error: RuntimeError: no words"}
+    assert world.story.refused == {"bad": "0/1 nodes are available: 1 no."}
+    assert world.placements == {"good": "a"}
+    assert len(world.queue) == 3

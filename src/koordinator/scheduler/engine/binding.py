@@ -76,7 +76,7 @@ class Binder:
             failure = BindFailed(str(err), gone=err.details.get("kind") in ("pods", "Pod"))
         except ApiError as err:
             failure = BindFailed(str(err))
-        except PluginFailed as err:
+        except Exception as err:
             log.exception("binding pod %s", binding.pod.info.key)
             failure = BindFailed(str(err))
         if failure is None:

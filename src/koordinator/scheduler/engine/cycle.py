@@ -57,6 +57,9 @@ class Scheduler:
         except PluginFailed as err:
             log.exception("scheduling pod %s", pod.info.key)
             self._fail(pod, str(err))
+        except Exception as err:  # a bug that one pod runs into must not stop the others
+            log.exception("scheduling pod %s", pod.info.key)
+            self._fail(pod, f"internal error: {type(err).__name__}: {err}")
         return True
 
     def _attempt(self, pod: QueuedPod) -> None:
@@ -186,7 +189,10 @@ class Scheduler:
     def _undo(self, binding: Binding) -> None:
         pod, state, node = binding
         for plugin in reversed(pod.profile.reserves):
-            plugin.unreserve(state, pod.info, node)
+            try:
+                plugin.unreserve(state, pod.info, node)
+            except Exception:  # the pod must be forgotten all the same, or its room is lost for ever
+                log.exception('running Unreserve of plugin "%s" for pod %s', plugin.name, pod.info.key)
         if self.cluster.forget(pod.info.uid):
             self.queue.on_event(ClusterEvent(Happening.POD_DELETE, node, old=pod.info.pod, but=pod.info.uid))
 
@@ -195,7 +201,10 @@ class Scheduler:
         pod, state, node = binding
         self.queue.done(pod.info.uid)
         for plugin in pod.profile.post_binds:
-            plugin.post_bind(state, pod.info, node)
+            try:
+                plugin.post_bind(state, pod.info, node)
+            except Exception:  # the pod is bound, whatever the plugin thinks of it
+                log.exception('running PostBind plugin "%s" for pod %s', plugin.name, pod.info.key)
         self.outcome.bound(binding)
 
     def bind_failed(self, binding: Binding, failure: BindFailed) -> None:

@@ -77,7 +77,7 @@ class Plugin:
     name: ClassVar[str]
 
     def signature(self, pod: PodInfo) -> Hashable:
-        """Everything that this plugin's PreFilter, Filter and Score read from the pod."""
+        """Everything that PreFilter, Filter and Score read from the pod. Taken once per template (``pod.template_key``)."""
         return None
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:

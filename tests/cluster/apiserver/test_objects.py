@@ -210,3 +210,19 @@ async def test_a_body_that_is_too_large(http):
 async def test_yaml_bodies(http):
     reply = await http.call("POST", MAPS, b"metadata: {name: a}\ndata: {x: 'yes'}\n", type_="application/yaml")
     assert (reply.code, reply.body["data"]) == (201, {"x": "yes"})
+
+
+async def test_fields_that_a_kind_does_not_have(http):
+    body = {"metadata": {"name": "p"}, "spec": {"containers": [{**MAIN, "imgae": "x"}]}, "sepc": 1}
+    strict = await http.post(f"{PODS}?fieldValidation=Strict", {**body, "sepc": 1})
+    assert (strict.code, "strict decoding error: unknown field" in strict.message) == (400, True)
+    nested = await http.post(f"{PODS}?fieldValidation=Strict", {key: body[key] for key in ("metadata", "spec")})
+    assert (
+        'unknown field "spec.containers[0].imgae"' in nested.message
+        or 'unknown field "spec.containers[...].imgae"' in nested.message
+    )
+    stored = (await http.post(PODS, body)).body
+    assert ("sepc" in stored, "imgae" in stored["spec"]["containers"][0]) == (False, False)
+    metric = {"metadata": {"name": "n1"}, "spec": {"nope": 1}}
+    custom = await http.post("/apis/slo.koordinator.sh/v1alpha1/nodemetrics?fieldValidation=Strict", metric)
+    assert 'strict decoding error: unknown field "spec.nope"' in custom.message

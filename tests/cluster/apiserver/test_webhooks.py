@@ -160,7 +160,7 @@ async def test_one_that_wants_to_is_asked_again_after_others(http, hooks):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"name": ""}, "webhooks[0].name: Required value"),
+        ({"sideEffects": ""}, "webhooks[0].sideEffects: Required value"),
         ({"timeoutSeconds": 31}, "the timeout value must be between 1 and 30 seconds"),
         ({"failurePolicy": "Maybe"}, 'webhooks[0].failurePolicy: Unsupported value: "Maybe"'),
         ({"rules": "x"}, "webhooks"),

@@ -58,6 +58,11 @@ class Call(msgspec.Struct):
             raise bad_request(f"Invalid value for dryRun: {value!r}: supported values: All")
         return value == "All"
 
+    @property
+    def strict(self) -> bool:
+        """Whether unknown fields are to be refused."""
+        return self.query.get("fieldValidation") == "Strict"
+
     def flag(self, name: str) -> bool:
         return self.query.get(name, "") in ("true", "1", "True")
 

@@ -21,8 +21,8 @@ _SUBRESOURCES: dict[str, tuple[str, str, str, list[str]]] = {
 }
 VERSION = {
     "major": "1",
-    "minor": "32",
-    "gitVersion": "v1.32.0+koord",
+    "minor": "34",
+    "gitVersion": "v1.34.1+koord",
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",

@@ -1,35 +1,23 @@
 """Request bodies in Kubernetes' protobuf: what typed Go clients, newer kubectl among them, send. Answers stay JSON.
 
-The field numbers come from a generated table (``scripts/generate-protobuf-fields`` says how to read it); the wire format has
-four shapes, so no library is needed. Unknown fields are skipped, as protobuf does.
+The field numbers come from the table of ``kinds.fields``; the wire format has four shapes, so no library is needed. Unknown
+fields are skipped, as protobuf does.
 """
 
 import base64
 import datetime as dt
 import struct
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 import msgspec
 
+from koordinator.cluster.apiserver.kinds.fields import table
 from koordinator.cluster.apiserver.refusals import bad_request, unsupported_media
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 _DEPTH = 64
-
-
-class _Table(msgspec.Struct, frozen=True):
-    kinds: dict[str, str]
-    messages: dict[str, dict[int, tuple[str, str]]]
-
-
-@lru_cache(maxsize=1)
-def _table() -> _Table:
-    raw = resources.files("koordinator.cluster.apiserver").joinpath("protobuf_fields.json").read_bytes()
-    return msgspec.json.decode(raw, type=_Table)
 
 
 def to_json(body: bytes) -> bytes:
@@ -40,7 +28,7 @@ def to_json(body: bytes) -> bytes:
         envelope = dict(_fields(memoryview(body)[4:]))
         meta = {number: bytes(value).decode() for number, value in _fields(envelope[1])}
         api_version, kind = meta[1], meta[2]
-        message = _table().kinds.get(f"{api_version}/{kind}")
+        message = table().kinds.get(f"{api_version}/{kind}")
         if message is None:
             raise unsupported_media(f"{kind} of {api_version} is not known in protobuf here; send JSON")
         obj = _message(message, envelope.get(2, b""), 0)
@@ -87,7 +75,7 @@ def _varint(data: Any, position: int) -> tuple[int, int]:
 def _message(name: str, data: Any, depth: int) -> dict[str, Any]:
     if depth > _DEPTH:
         raise ValueError("nested too deeply")
-    shape = _table().messages[name]
+    shape = table().messages[name]
     result: dict[str, Any] = {}
     for number, raw in _fields(data):
         if number in shape:

@@ -59,12 +59,16 @@ class Rules:
         """What may not have changed."""
         return ()
 
-    def decode(self, obj: Json, kind: "Kind") -> None:
-        """Check the types of the fields that anybody here reads. Raises: Refused (400)."""
+    def decode(self, obj: Json, kind: "Kind", *, strict: bool = False) -> Json:
+        """The object in the shape of its kind: every field checked, unknown ones dropped or refused. Raises: Refused (400)."""
+        from koordinator.cluster.apiserver.kinds.fields import conform
+
+        obj = conform(kind, obj, strict=strict)
         try:
             msgspec.convert(obj, self.model)
         except msgspec.ValidationError as err:
             raise undecodable(kind, str(err)) from None
+        return obj
 
 
 class Kind(msgspec.Struct, frozen=True, eq=False):

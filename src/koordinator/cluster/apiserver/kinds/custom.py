@@ -3,20 +3,72 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from koordinator.api.meta import format_time
+import msgspec
+
+from koordinator.api.meta import Object, Struct, format_time
 from koordinator.clock import Clock
 from koordinator.cluster.apiserver.kinds import columns, jsonpath
 from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules
-from koordinator.cluster.apiserver.kinds.schema import Node, compile_schema, complete, errors
+from koordinator.cluster.apiserver.kinds.fields import unknown_fields
+from koordinator.cluster.apiserver.kinds.schema import Node, compile_schema, complete, errors, unknown
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
 
 _KEPT = ("apiVersion", "kind", "metadata")
 _SCOPES = ("Cluster", "Namespaced")
 
 
+class _Names(Struct):
+    plural: str = ""
+    singular: str = ""
+    kind: str = ""
+    list_kind: str = ""
+    short_names: list[str] | None = None
+    categories: list[str] | None = None
+
+
+class _Schema(Struct):
+    open_api_v3_schema: dict[str, Any] | None = msgspec.field(default=None, name="openAPIV3Schema")
+
+
+class _PrinterColumn(Struct):
+    name: str
+    type: str
+    json_path: str
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+class _Version(Struct):
+    name: str
+    served: bool = False
+    storage: bool = False
+    schema: _Schema | None = None
+    subresources: dict[str, dict[str, Any]] | None = None
+    additional_printer_columns: list[_PrinterColumn] | None = None
+
+
+class _Conversion(Struct):
+    strategy: str = ""
+
+
+class _DefinitionSpec(Struct):
+    group: str = ""
+    scope: str = ""
+    names: _Names = msgspec.field(default_factory=_Names)
+    versions: list[_Version] | None = None
+    conversion: _Conversion | None = None
+
+
+class _Definition(Object):
+    spec: _DefinitionSpec = msgspec.field(default_factory=_DefinitionSpec)
+    status: dict[str, Any] | None = None
+
+
 class DefinitionRules(Rules):
     """CustomResourceDefinition objects."""
 
+    model = _Definition
     columns = columns.DEFINITIONS
     has_status = True
     generation = True
@@ -103,8 +155,11 @@ class CustomRules(Rules):
     def __init__(self, schema: Node, shown: tuple[Column, ...], *, has_status: bool) -> None:
         self._schema, self.columns, self.has_status = schema, shown, has_status
 
-    def decode(self, obj: Json, kind: Kind) -> None:
+    def decode(self, obj: Json, kind: Kind, *, strict: bool = False) -> Json:
+        if strict and (found := list(unknown(self._schema, obj, kept=_KEPT))):
+            raise unknown_fields(kind, found)
         complete(self._schema, obj, kept=_KEPT)
+        return obj
 
     def prepare_create(self, obj: Json) -> None:
         if self.has_status:
@@ -169,6 +224,4 @@ def _cell(values: list[Any], type_: str, now: float) -> Any:
 
 
 def _text(value: Any) -> str:
-    import msgspec
-
     return msgspec.json.encode(value).decode()

@@ -32,6 +32,7 @@ class PodRules(Rules):
         return obj
 
     def default(self, obj: Json) -> None:
+        obj.setdefault("status", {})
         semantics.default(obj)
 
     def prepare_create(self, obj: Json) -> None:

@@ -15,6 +15,7 @@ from koordinator.cluster.apiserver.refusals import FieldError, required, unsuppo
 
 Json = dict[str, Any]
 _ABSENT: Any = object()
+_EMBEDDED = ("apiVersion", "kind", "metadata")
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
@@ -115,10 +116,29 @@ def complete(node: Node, obj: Json, *, kept: tuple[str, ...] = ()) -> None:
         _fill(node, obj)
 
 
+def unknown(node: Node, obj: Json, path: str = "", *, kept: tuple[str, ...] = ()) -> Iterator[str]:
+    """The paths that completing would prune."""
+    prefix = f"{path}." if path else ""
+    for name, value in obj.items():
+        if name in kept:
+            continue
+        child = node.properties.get(name) or node.additional
+        if child is None:
+            if not node.preserve:
+                yield prefix + name
+            continue
+        items = value if isinstance(value, list) else [value]
+        inner = child.items if isinstance(value, list) else child
+        for index, item in enumerate(items):
+            if isinstance(item, dict) and inner is not None and (inner.type == "object" or inner.properties):
+                where = f"{prefix}{name}[{index}]" if isinstance(value, list) else prefix + name
+                yield from unknown(inner, item, where, kept=_EMBEDDED if inner.embedded else ())
+
+
 def _complete_value(node: Node, value: Any) -> None:
     if isinstance(value, dict):
         if node.embedded:
-            complete(node, value, kept=("apiVersion", "kind", "metadata"))
+            complete(node, value, kept=_EMBEDDED)
         elif node.type == "object" or node.properties or node.additional is not None:
             complete(node, value)
     elif isinstance(value, list) and node.items is not None:

@@ -71,6 +71,12 @@ def test_foreign_taints_stay_and_ours_go_when_the_node_is_back():
     assert taints_after(reconcile(node(taints=[no_execute()]), 0, 40, NOW)) == set()
 
 
+def test_a_node_that_says_nothing_of_its_readiness_is_left_as_it_was_written():
+    written_by_hand = node()
+    written_by_hand.status.conditions = None
+    assert reconcile(written_by_hand, 0, 40, NOW).changes == []
+
+
 def test_not_ready_and_cordoned_are_taints_too():
     assert taints_after(reconcile(node("False"), 0, 40, NOW)) == {(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")}
     assert taints_after(reconcile(node(unschedulable=True), 0, 40, NOW)) == {("node.kubernetes.io/unschedulable", "NoSchedule")}

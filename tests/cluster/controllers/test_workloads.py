@@ -223,6 +223,10 @@ async def test_a_silent_node_becomes_unknown_loses_its_pods_and_comes_back(clust
     ]
     await client.create(DEPLOYMENTS, web(3, template=template(tolerations=tolerations)), "default")
     await until(lambda: rolled_out(client))
+    ready = [{"type": "Ready", "status": "True"}]
+    await client.create(
+        NODES, {"metadata": {"name": "by-hand"}, "spec": {"unschedulable": True}, "status": {"conditions": ready}}
+    )
     await client.patch(NODES, "hollow-1", {"metadata": {"annotations": {"hollow.koordinator.sh/silent": "true"}}})
 
     async def unreachable():
@@ -246,3 +250,4 @@ async def test_a_silent_node_becomes_unknown_loses_its_pods_and_comes_back(clust
         return ready.status == "True" and not node.spec.taints
 
     await until(back)
+    assert (await client.get(NODES, "by-hand")).status.conditions[0].status == "True", "nobody to be silent"

@@ -36,7 +36,7 @@ def reconcile(node: Node, silence: float, grace: float, now: float) -> Outcome:
 
 def _ready_status(node: Node) -> str:
     ready = next((c for c in node.status.conditions or [] if c.type == "Ready"), None)
-    return ready.status if ready is not None else "False"
+    return ready.status if ready is not None else ""
 
 
 def _unknown(node: Node, now: float) -> list[Change]:

@@ -36,6 +36,7 @@ class NodeLifecycleController:
         self._hub, self._clock, self._grace = hub, clock, grace_seconds
         self._nodes, self._leases, self._pods = hub.view(NODES), hub.view(LEASES), pod_view(hub)
         self._seen: dict[str, float] = {}
+        self._leased: set[str] = set()
         self._all_since = clock.monotonic()
         self._queue: WorkQueue[str] | None = None
 
@@ -53,14 +54,19 @@ class NodeLifecycleController:
         if node is None:
             return Outcome()
         now = self._clock.now()
-        silence = self._clock.monotonic() - max(self._seen.get(key, 0.0), self._all_since)
-        health = nodelifecycle.reconcile(node, silence, self._grace_of(key), now)
+        health = nodelifecycle.reconcile(node, self._silence(key), self._grace_of(key), now)
         leaving = nodelifecycle.evictions(node, self._pods.by_index(POD_NODE, key), now)
         waits = [wait for wait in (health.again_after, leaving.again_after) if wait is not None]
         return Outcome([*health.changes, *leaving.changes], min(waits, default=None))
 
     def refused(self, key: str, change: Change, error: ApiError) -> list[Change]:
         return []
+
+    def _silence(self, node: str) -> float:
+        """Seconds since the last sign of life. Where no Lease ever was, nobody can be silent: the node was written by hand."""
+        if node not in self._leased:
+            return 0.0
+        return self._clock.monotonic() - max(self._seen.get(node, 0.0), self._all_since)
 
     def _grace_of(self, node: str) -> float:
         """A node that announces longer pauses between its heartbeats is given them."""
@@ -81,6 +87,7 @@ class NodeLifecycleController:
         if new is None:
             if old is not None:
                 self._seen.pop(old.name, None)
+                self._leased.discard(old.name)
             return
         if old is None or _heartbeat(new) not in (None, _heartbeat(old)):
             self._seen[new.name] = self._clock.monotonic()
@@ -92,6 +99,9 @@ class NodeLifecycleController:
             return
         if old is None or old.spec.renew_time != new.spec.renew_time:
             self._seen[new.name] = self._clock.monotonic()
+        if new.name not in self._leased:
+            self._leased.add(new.name)
+            self._add(new.name)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         """A pod that comes to a node that is being emptied has its own time to leave."""

@@ -115,10 +115,10 @@ class HollowNodes:
     # --- being there -------------------------------------------------------------------------------------------------------
 
     async def _beat(self, member: Member) -> None:
-        if member.silent:
-            return
         if not member.leased:
-            await self._take_lease(member)
+            await self._take_lease(member)  # a silent node too: without a Lease nobody would miss its heartbeats
+            return
+        if member.silent:
             return
         renewal = {"spec": {"renewTime": format_micro_time(self._clock.now())}}
         try:

@@ -119,6 +119,26 @@ async def test_orphaning_leaves_the_replica_set_and_its_pods(cluster):
     assert len((await client.list(PODS, "default")).items) == 2
 
 
+async def test_a_bare_pod_that_fits_is_adopted_and_one_relabelled_is_let_go(cluster):
+    client = cluster.client
+    await client.create(PODS, {"metadata": {"name": "bare", "labels": {"app": "web"}}, "spec": template()["spec"]}, "default")
+    body = {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template()}
+    await client.create(REPLICA_SETS, {"metadata": {"name": "web"}, "spec": body}, "default")
+
+    async def owned(count):
+        pods = (await client.list(PODS, "default")).items
+        return sum(pod.owner is not None for pod in pods) == count and len(pods)
+
+    await until(lambda: owned(2))
+    assert (await client.get(PODS, "bare", "default")).owner.name == "web"
+    await client.patch(PODS, "bare", {"metadata": {"labels": {"app": "debug"}}}, "default")
+
+    async def released():
+        return await owned(2) == 3 and (await client.get(PODS, "bare", "default")).owner is None
+
+    await until(released)
+
+
 async def test_a_job_runs_to_its_end_and_is_taken_away(cluster):
     client = cluster.client
     spec = {"completions": 4, "parallelism": 2, "ttlSecondsAfterFinished": 2, "template": template(restartPolicy="Never")}

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from koordinator.api.meta import Object, format_time
+from koordinator.api.meta import LabelSelector, Object, format_time
 from koordinator.api.registry import Resource
 from koordinator.clock import Clock
 from koordinator.kube.cache import Cache, Change
@@ -167,8 +167,20 @@ def owner_uid(obj: Object) -> list[str]:
 
 
 def ownerless_in(obj: Object) -> list[str]:
-    """Index: the namespace, of objects without a controlling owner."""
-    return [] if obj.owner is not None else [obj.namespace]
+    """Index, for objects without a controlling owner: the namespace, and the namespace with each label."""
+    if obj.owner is not None:
+        return []
+    return [obj.namespace, *(_labelled(obj.namespace, key, value) for key, value in obj.labels.items())]
+
+
+def _labelled(namespace: str, key: str, value: str) -> str:
+    return f"{namespace}|{key}={value}"
+
+
+def orphans(view: View[T], index: str, namespace: str, selector: LabelSelector | None) -> list[T]:
+    """Objects of ``index`` that ``selector`` may select: a namespace full of bare pods is not looked through for every owner."""
+    pair = next(iter((selector.match_labels or {}).items()), None) if selector is not None else None
+    return view.by_index(index, _labelled(namespace, *pair) if pair is not None else namespace)
 
 
 def namespace_of(obj: Any) -> list[str]:

@@ -18,7 +18,7 @@ from koordinator.cluster.controllers.objects import (
     Deployment,
     ReplicaSet,
 )
-from koordinator.cluster.controllers.view import View, namespace_of, owner_uid, ownerless_in
+from koordinator.cluster.controllers.view import View, namespace_of, orphans, owner_uid, ownerless_in
 from koordinator.kube.errors import AlreadyExists, ApiError
 from koordinator.kube.workqueue import WorkQueue
 
@@ -85,8 +85,8 @@ class ReplicaSetController(_Base):
         if rs is None:
             return Outcome()
         mine = self._pods.by_index(POD_OWNER, rs.metadata.uid)
-        orphans = self._pods.by_index(POD_ORPHAN, rs.namespace)
-        return replicaset.reconcile(rs, [*mine, *orphans], self._clock.now())
+        free = orphans(self._pods, POD_ORPHAN, rs.namespace, rs.spec.selector)
+        return replicaset.reconcile(rs, [*mine, *free], self._clock.now())
 
     def refused(self, key: str, change: Change, error: ApiError) -> list[Change]:
         rs = self._sets.get(key)
@@ -130,7 +130,7 @@ class DeploymentController(_Base):
             return Outcome()
         candidates = [
             *self._sets.by_index(POD_OWNER, deployment.metadata.uid),
-            *self._sets.by_index(POD_ORPHAN, deployment.namespace),
+            *orphans(self._sets, POD_ORPHAN, deployment.namespace, deployment.spec.selector),
         ]
         counts = {rs.metadata.uid: self._count(rs) for rs in candidates}
         return deployments.reconcile(deployment, candidates, counts, self._clock.now())
@@ -193,8 +193,8 @@ class JobController(_Base):
         if held is None:
             return Outcome()
         mine = self._pods.by_index(POD_OWNER, held.metadata.uid)
-        orphans = self._pods.by_index(POD_ORPHAN, held.namespace)
-        return job.reconcile(held, [*mine, *orphans], self._ledger.past(held, mine), self._clock.now())
+        free = orphans(self._pods, POD_ORPHAN, held.namespace, held.spec.selector)
+        return job.reconcile(held, [*mine, *free], self._ledger.past(held, mine), self._clock.now())
 
     def refused(self, key: str, change: Change, error: ApiError) -> list[Change]:
         held = self._jobs.get(key)

@@ -13,6 +13,7 @@ from koordinator.cluster.apiserver.admission import Admission
 from koordinator.cluster.apiserver.catalog import Catalog
 from koordinator.cluster.apiserver.definitions import Definitions
 from koordinator.cluster.apiserver.deletes import Deleter
+from koordinator.cluster.apiserver.expiry import EventExpiry
 from koordinator.cluster.apiserver.http import Handler
 from koordinator.cluster.apiserver.journal import DataLock, Journal
 from koordinator.cluster.apiserver.kinds import builtin
@@ -34,6 +35,7 @@ class Server:
         self.clock = clock
         self.store = Store(journal, clock)
         self.catalog = Catalog(self.store)
+        self.expiry = EventExpiry(self.store, clock)
         self.definitions = Definitions(self.store, self.catalog)
         self.webhooks = WebhookCaller(self.store)
         self.admission = Admission(self.store, self.webhooks)
@@ -64,6 +66,7 @@ class Server:
             self.catalog.add(kind)
         self.admission.start()
         self.definitions.start()
+        self.expiry.start()
         await bootstrap.install(self.catalog, self.writer, crds=install_crds)
 
     def handler(self, token: str) -> Handler:
@@ -86,3 +89,4 @@ class Server:
             await self.clock.sleep(BOOKMARK_SECONDS)
             self.reader.tick()
             self.store.tick()
+            self.expiry.tick()

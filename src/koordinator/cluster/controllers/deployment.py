@@ -9,7 +9,7 @@ from koordinator.cluster.controllers import revisions, rollout
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Patch, Tell, delete, patch
 from koordinator.cluster.controllers.deployment_status import progress_wait, status_changes
 from koordinator.cluster.controllers.objects import DEPLOYMENTS, REPLICA_SETS, Deployment, ReplicaSet
-from koordinator.cluster.controllers.ownership import claim
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim
 
 HISTORY_LIMIT = 10
 
@@ -49,12 +49,12 @@ def reconcile(deployment: Deployment, candidates: Iterable[ReplicaSet], counts: 
         message = f"Deployment {deployment.key}: spec.strategy.rollingUpdate.{err}"
         return Outcome([Tell(deployment, "InvalidStrategy", message, "Warning")])
     claimed = claim(deployment, deployment.spec.selector, candidates, (DEPLOYMENTS, REPLICA_SETS))
+    if claimed.changes:
+        return Outcome(claimed.changes, LOOK_AGAIN_SECONDS)
     new = revisions.find_new(deployment, claimed.mine)
     old = sorted((rs for rs in claimed.mine if rs is not new), key=revisions.age_order)
     state = Rollout(deployment, new, old, counts, limits)
-    changes = [*claimed.changes]
-    if not deployment.metadata.deletion_timestamp:
-        changes += _step(state)
+    changes = _step(state) if not deployment.metadata.deletion_timestamp else []
     changes += status_changes(deployment, new, state.sets, limits, now)
     return Outcome(changes, progress_wait(deployment, new, state.sets, now))
 

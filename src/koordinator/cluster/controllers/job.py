@@ -12,7 +12,7 @@ from koordinator.cluster.controllers import indexed
 from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
 from koordinator.cluster.controllers.objects import JOBS, Job
-from koordinator.cluster.controllers.ownership import Claim, claim, controller_reference
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, Claim, claim, controller_reference
 
 BURST = 500
 BACKOFF_LIMIT = 6
@@ -64,15 +64,17 @@ def reconcile(job: Job, candidates: Iterable[Pod], past: Tally, now: float) -> O
     claimed = _claim(job, candidates)
     if job.metadata.deletion_timestamp:
         return Outcome()
+    if claimed.changes:
+        return Outcome(claimed.changes, LOOK_AGAIN_SECONDS)
     view = _view(job, claimed.mine, past, now)
     if (verdict := _verdict(view)) is not None:
-        return Outcome([*claimed.changes, *_end(view, verdict)])
+        return Outcome(_end(view, verdict))
     if job.spec.suspend:
         changes: list[Change] = [delete(PODS, pod) for pod in view.active]
-        return Outcome([*claimed.changes, *changes, *_status(view, suspended=True)])
+        return Outcome([*changes, *_status(view, suspended=True)])
     wait = _retry_wait(view)
     scaling = _scale(view, may_create=not wait)
-    return Outcome([*claimed.changes, *_status(view, suspended=False), *scaling], _soonest(wait, _deadline_wait(view)))
+    return Outcome([*_status(view, suspended=False), *scaling], _soonest(wait, _deadline_wait(view)))
 
 
 def finished(job: Job) -> Condition | None:

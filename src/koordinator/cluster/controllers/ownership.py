@@ -13,6 +13,10 @@ from koordinator.cluster.controllers.changes import Change, guarded
 T = TypeVar("T", bound=Object)
 
 
+LOOK_AGAIN_SECONDS = 1.0
+"""After adopting and releasing: the change itself brings the owner back sooner, unless its object is gone."""
+
+
 class Claim(msgspec.Struct, Generic[T], frozen=True):
     mine: list[T]
     changes: list[Change]
@@ -38,8 +42,8 @@ def claim(
     """Sort candidates of the owner's namespace into the owner's own, adopting orphans and releasing strangers.
 
     ``kinds`` are the owner's and the candidates' resource. An object is adopted when it matches, has no controller and neither
-    side is being deleted; it is released when it is ours and its labels no longer match. The changed object counts only once
-    the change has been carried out and seen.
+    side is being deleted; it is released when it is ours and its labels no longer match. A changed object counts only once the
+    change has been carried out: callers decide nothing else before, or they would make a pod in place of the one they adopt.
     """
     parent, child = kinds
     mine: list[T] = []

@@ -12,7 +12,7 @@ from koordinator.api.selectors import is_empty, matches, problem
 from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
 from koordinator.cluster.controllers.objects import REPLICA_SETS, ReplicaSet, ReplicaSetStatus
-from koordinator.cluster.controllers.ownership import claim, controller_reference
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim, controller_reference
 
 BURST = 500
 """At most so many pods are made or given up at once; the rest follows when these have been."""
@@ -23,8 +23,10 @@ def reconcile(rs: ReplicaSet, candidates: Iterable[Pod], now: float) -> Outcome:
     if fault := invalid(rs):
         return Outcome([*_status(rs, [], now, fault), Tell(rs, "InvalidSelector", fault, "Warning")])
     claimed = claim(rs, rs.spec.selector, candidates, (REPLICA_SETS, PODS))
+    if claimed.changes:
+        return Outcome(claimed.changes, LOOK_AGAIN_SECONDS)
     active = [pod for pod in claimed.mine if pods_.is_active(pod)]
-    changes = [*claimed.changes, *_status(rs, active, now)]
+    changes = _status(rs, active, now)
     if not rs.metadata.deletion_timestamp:
         changes += _scale(rs, active, now)
     return Outcome(changes, _next_available(rs, active, now))

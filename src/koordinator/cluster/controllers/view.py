@@ -178,7 +178,7 @@ def _labelled(namespace: str, key: str, value: str) -> str:
 
 
 def orphans(view: View[T], index: str, namespace: str, selector: LabelSelector | None) -> list[T]:
-    """Objects of ``index`` that ``selector`` may select: a namespace full of bare pods is not looked through for every owner."""
+    """Objects of ``index`` that ``selector`` may select: a namespace full of bare pods is not looked through each time."""
     pair = next(iter((selector.match_labels or {}).items()), None) if selector is not None else None
     return view.by_index(index, _labelled(namespace, *pair) if pair is not None else namespace)
 

@@ -221,7 +221,9 @@ async def test_fields_that_a_kind_does_not_have(http):
         'unknown field "spec.containers[0].imgae"' in nested.message
         or 'unknown field "spec.containers[...].imgae"' in nested.message
     )
-    stored = (await http.post(PODS, body)).body
+    async with http.session.post(http.url + PODS, json=body) as response:
+        warning, stored = response.headers["Warning"], await response.json()
+    assert warning.startswith('299 - "unknown field \\"s')
     assert ("sepc" in stored, "imgae" in stored["spec"]["containers"][0]) == (False, False)
     metric = {"metadata": {"name": "n1"}, "spec": {"nope": 1}}
     custom = await http.post("/apis/slo.koordinator.sh/v1alpha1/nodemetrics?fieldValidation=Strict", metric)

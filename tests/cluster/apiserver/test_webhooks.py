@@ -78,8 +78,12 @@ async def test_a_mutating_webhook_changes_a_pod_before_it_is_stored(http, hooks)
 
 
 async def test_a_denial_has_the_words_of_the_webhook(http, hooks):
-    hooks.answer = lambda _: {"allowed": False, "status": {"message": "no pods today"}}
+    hooks.answer = lambda _: {"allowed": True, "warnings": ["think again"]}
     await http.post(VALIDATING, hooks.configuration())
+    pod = {"metadata": {"name": "q"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    async with http.session.post(http.url + PODS, json=pod) as response:
+        assert response.headers["Warning"] == '299 - "think again"'
+    hooks.answer = lambda _: {"allowed": False, "status": {"message": "no pods today"}}
     reply = await http.post(PODS, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
     assert (reply.code, reply.message) == (400, 'admission webhook "hook.example.com" denied the request: no pods today')
     hooks.answer = lambda _: {"allowed": False, "status": {"code": 403, "reason": "Forbidden"}}

@@ -42,6 +42,7 @@ class Call(msgspec.Struct):
     accept: str = ""
     body: bytes = b""
     user: str = "koord"
+    warnings: list[str] = msgspec.field(default_factory=list)  # for the user's eyes, sent along with the answer
 
     @property
     def namespace(self) -> str:
@@ -59,9 +60,18 @@ class Call(msgspec.Struct):
         return value == "All"
 
     @property
-    def strict(self) -> bool:
-        """Whether unknown fields are to be refused."""
-        return self.query.get("fieldValidation") == "Strict"
+    def field_validation(self) -> str:
+        """What to do about unknown fields: Strict refuses them, Warn tells, Ignore is silent. Raises: Refused (400)."""
+        value = self.query.get("fieldValidation") or "Warn"
+        if value not in ("Strict", "Warn", "Ignore"):
+            raise bad_request(f"Invalid value for fieldValidation: {value!r}: supported values: Strict, Warn, Ignore")
+        return value
+
+    def wrote(self, code: int, body: bytes) -> Answer:
+        """The answer to a write, with the warnings that came up on the way."""
+        if not self.warnings:
+            return Answer(code, body)
+        return Answer(code, body, headers={"Warning": ", ".join(map(_warning, self.warnings))})
 
     def flag(self, name: str) -> bool:
         return self.query.get(name, "") in ("true", "1", "True")
@@ -74,6 +84,13 @@ class Call(msgspec.Struct):
         if not text.isdigit() or len(text) > 18:
             raise bad_request(f"invalid {name}: {text!r} is not a whole number")
         return int(text)
+
+
+def _warning(text: str) -> str:
+    """One entry of a Warning header (RFC 7234)."""
+    plain = " ".join(text.split())[:512].encode("ascii", "replace").decode()
+    quoted = plain.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{quoted}"'
 
 
 def parse_query(text: str) -> dict[str, str]:

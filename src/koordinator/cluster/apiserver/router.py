@@ -38,9 +38,9 @@ class Router:
             case "GET":
                 return self._reader.get(call)
             case "PUT":
-                return Answer(200, (await self._writer.replace(call)).raw)
+                return call.wrote(200, (await self._writer.replace(call)).raw)
             case "PATCH":
-                return Answer(200, (await self._writer.patch(call)).raw)
+                return call.wrote(200, (await self._writer.patch(call)).raw)
             case "DELETE" if not call.target.subresource:
                 return await self._deleter.delete(call)
         raise not_allowed()
@@ -52,7 +52,7 @@ class Router:
             case "GET":
                 return self._reader.list(call)
             case "POST" if call.namespace or not call.kind.namespaced:
-                return Answer(201, (await self._writer.create(call)).raw)
+                return call.wrote(201, (await self._writer.create(call)).raw)
             case "DELETE":
                 return await self._deleter.collection(call)
         raise not_allowed()

@@ -125,6 +125,7 @@ class WebhookCaller:
         uid = str(uuid.uuid4())
         try:
             response = await self._call(hook, review, uid)
+            review.call.warnings.extend(map(str, response.get("warnings") or ()))
             if not response.get("allowed", False):
                 raise _denial(hook.name, response.get("status") or {})
             return _patched(review.obj, response) if hook.mutating else review.obj

@@ -28,6 +28,7 @@ from koordinator.cluster.apiserver.refusals import (
 )
 from koordinator.cluster.apiserver.store import Entry, Store
 from koordinator.kube import patches
+from koordinator.kube.errors import ApiError
 from koordinator.kube.semantics import deletion, updates
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
@@ -51,7 +52,7 @@ class Writer:
         obj = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
         if obj["metadata"].get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")
-        obj = kind.rules.decode(obj, kind, strict=call.strict)
+        obj = _decoded(call, obj)
         kind.rules.default(obj)
         obj = await self._mutated(call, obj, None, "CREATE")
         self._born(kind, obj)
@@ -119,7 +120,7 @@ class Writer:
         elif kind.rules.has_status:
             updates.put_or_drop(obj, "status", old.get("status"))
         updates.restore_metadata(obj, old)
-        obj = kind.rules.decode(obj, kind, strict=call.strict)
+        obj = _decoded(call, obj)
         kind.rules.default(obj)
         if call.target.subresource != "finalize":
             kind.rules.prepare_update(obj, old)
@@ -198,6 +199,22 @@ def _settle(kind: Kind, namespace: str, obj: Json) -> None:
 
 def _who(kind: Kind, head: Entry) -> updates.Who:
     return kind.plural, kind.group, head.name
+
+
+def _decoded(call: Call, obj: Json) -> Json:
+    """The object in the shape of its kind; unknown fields are handled as the caller wishes. Raises: Refused (400)."""
+    rules, mode = call.kind.rules, call.field_validation
+    if mode == "Ignore":
+        return rules.decode(obj, call.kind)
+    try:
+        return rules.decode(obj, call.kind, strict=True)
+    except ApiError as err:
+        _, strictly, listed = str(err).partition("strict decoding error: ")
+        if mode == "Strict" or not strictly:
+            raise
+        if listed not in call.warnings:
+            call.warnings.append(listed)
+    return rules.decode(obj, call.kind)
 
 
 def _refuse_if(kind: Kind, obj: Json, errors: list[FieldError]) -> None:

@@ -3,26 +3,19 @@
 import math
 from collections.abc import Mapping
 
-from koordinator.api import keys, numbers, priority
-from koordinator.api.annotations import Annotation, Malformed, Text
-from koordinator.api.core import Node, Pod, Quantities
+from koordinator.api import priority
+from koordinator.api.annotations import Malformed, Text
+from koordinator.api.core import Node, Pod
 from koordinator.api.meta import parse_time
-from koordinator.api.priority import Band
-from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, CPU, MEMORY, MID_CPU, MID_MEMORY, Amounts, amounts
+from koordinator.api.nodes import RAW_ALLOCATABLE
+from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, CPU, MEMORY, Amounts, amounts, translate
+from koordinator.api.scheduling import ESTIMATED_AFTER_INITIALIZED, ESTIMATED_AFTER_SCHEDULED, ESTIMATED_SCALING_FACTORS
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs
 
 DEFAULT_CPU = 250
 DEFAULT_MEMORY = 200 * 1024 * 1024
 _DEFAULTS = {CPU: DEFAULT_CPU, BATCH_CPU: DEFAULT_CPU, MEMORY: DEFAULT_MEMORY, BATCH_MEMORY: DEFAULT_MEMORY}
-_BAND_NAMES = {
-    Band.BATCH: {CPU: BATCH_CPU, MEMORY: BATCH_MEMORY},
-    Band.MID: {CPU: MID_CPU, MEMORY: MID_MEMORY},
-}
-_FACTORS: Annotation[dict[str, int]] = Annotation(keys.LOAD_ESTIMATED_SCALING_FACTORS, dict[str, int])
-_AFTER_SCHEDULED = Text(keys.LOAD_ESTIMATED_SECONDS_AFTER_POD_SCHEDULED, numbers.decimal_int)
-_AFTER_INITIALIZED = Text(keys.LOAD_ESTIMATED_SECONDS_AFTER_INITIALIZED, numbers.decimal_int)
-_RAW: Annotation[Quantities] = Annotation(keys.RAW_ALLOCATABLE, Quantities)
 
 
 class Estimator:
@@ -40,12 +33,12 @@ class Estimator:
         band = priority.with_default(info.pod)
         requests, limits = info.template.requests, info.template.limits
         return {
-            name: estimate(_name_in(band, name), factor, requests, limits) for name, factor in self._factors(info.pod).items()
+            name: estimate(translate(band, name), factor, requests, limits) for name, factor in self._factors(info.pod).items()
         }
 
     def _factors(self, pod: Pod) -> dict[str, int]:
         configured = self.args.estimated_scaling_factors or {}
-        custom = _FACTORS.read(pod.metadata.annotations) if self.args.allow_customize_estimation else None
+        custom = ESTIMATED_SCALING_FACTORS.read(pod.metadata.annotations) if self.args.allow_customize_estimation else None
         if not custom or isinstance(custom, Malformed):
             return configured
         return configured | custom
@@ -53,10 +46,10 @@ class Estimator:
     def deadline(self, pod: Pod, assigned_at: float) -> float | None:
         """Until when the estimate counts although usage is reported; None when reported usage is believed at once."""
         initialized = _condition_time(pod, "Initialized")
-        after_initialized = self._seconds(_AFTER_INITIALIZED, self.args.estimated_seconds_after_initialized, pod)
+        after_initialized = self._seconds(ESTIMATED_AFTER_INITIALIZED, self.args.estimated_seconds_after_initialized, pod)
         if after_initialized > 0 and initialized is not None:
             return initialized + after_initialized
-        after_scheduled = self._seconds(_AFTER_SCHEDULED, self.args.estimated_seconds_after_pod_scheduled, pod)
+        after_scheduled = self._seconds(ESTIMATED_AFTER_SCHEDULED, self.args.estimated_seconds_after_pod_scheduled, pod)
         return assigned_at + after_scheduled if after_scheduled > 0 else None
 
     def _seconds(self, annotation: Text[int], configured: int | None, pod: Pod) -> int:
@@ -78,16 +71,12 @@ def _condition_time(pod: Pod, kind: str) -> float | None:
     return None
 
 
-def _name_in(band: Band, name: str) -> str | None:
-    """The name under which pods of a band ask for a resource."""
-    if band in (Band.PROD, Band.NONE):
-        return name
-    return _BAND_NAMES.get(band, {}).get(name)
+def estimate(name: str, factor: int, requests: Mapping[str, int], limits: Mapping[str, int]) -> int:
+    """``factor`` percent of the larger of request and limit, at most the limit; a constant for pods that do not say.
 
-
-def estimate(name: str | None, factor: int, requests: Mapping[str, int], limits: Mapping[str, int]) -> int:
-    """``factor`` percent of the larger of request and limit, at most the limit; a constant for pods that do not say."""
-    if name is None:
+    A resource that the pod's band does not have (``name`` empty) is 0.
+    """
+    if not name:
         return 0
     limit = limits.get(name, 0)
     asked = max(limit, requests.get(name, 0))
@@ -106,7 +95,7 @@ def round_half_away(number: float) -> int:
 def node_amounts(node: Node) -> Amounts:
     """Allocatable, with what the node had before amplification where its annotation tells. Raises ValueError."""
     allocatable = amounts(node.status.allocatable)
-    raw = _RAW.read(node.metadata.annotations)
+    raw = RAW_ALLOCATABLE.read(node.metadata.annotations)
     if not raw or isinstance(raw, Malformed):
         return allocatable
     try:

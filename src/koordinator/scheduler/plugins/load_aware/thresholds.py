@@ -2,30 +2,13 @@
 
 import msgspec
 
-from koordinator.api import durations, keys
-from koordinator.api.annotations import Annotation, Malformed
-from koordinator.api.meta import Struct
+from koordinator.api import durations
+from koordinator.api.annotations import Malformed
+from koordinator.api.scheduling import USAGE_THRESHOLDS, UsageThresholds
 from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs, Percents
 from koordinator.scheduler.plugins.load_aware.estimator import round_half_away
 
 UNLIMITED = 2**62
-
-
-class CustomAggregated(Struct):
-    usage_thresholds: Percents | None = None
-    usage_aggregation_type: str = ""
-    usage_aggregated_duration: str | None = None
-
-
-class CustomThresholds(Struct):
-    """The node annotation. Each section replaces the profile's only when it says something."""
-
-    usage_thresholds: Percents | None = None
-    prod_usage_thresholds: Percents | None = None
-    aggregated_usage: CustomAggregated | None = None
-
-
-CUSTOM: Annotation[CustomThresholds] = Annotation(keys.USAGE_THRESHOLDS, CustomThresholds)
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -49,9 +32,9 @@ class Limits(msgspec.Struct, frozen=True):
 
 def limits_of(args: LoadAwareArgs, annotations: dict[str, str] | None, dimensions: tuple[str, ...]) -> Limits:
     """A node's limits. An annotation that cannot be read counts as absent."""
-    custom = CUSTOM.read(annotations)
+    custom = USAGE_THRESHOLDS.read(annotations)
     if custom is None or isinstance(custom, Malformed):
-        custom = CustomThresholds()
+        custom = UsageThresholds()
     usage = custom.usage_thresholds or args.usage_thresholds or {}
     prod = custom.prod_usage_thresholds or args.prod_usage_thresholds or {}
     own = custom.aggregated_usage

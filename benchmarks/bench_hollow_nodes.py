@@ -20,6 +20,7 @@ from koordinator.kube.config import load
 
 IDLE_NODES, IDLE_SECONDS = 5_000, 50.0
 NODES, REPLICAS = 100, 1_000
+DEADLINE_SECONDS = 60.0
 
 
 def main() -> bool:
@@ -52,7 +53,7 @@ def processor_seconds(pid: int) -> float:
 
 
 async def one_deployment(data: Path) -> list[bool]:
-    async with Client(load(str(data / "component.kubeconfig"), None)) as client:
+    async with asyncio.timeout(DEADLINE_SECONDS), Client(load(str(data / "component.kubeconfig"), None)) as client:
         began = time.perf_counter()
         await client.create(DEPLOYMENTS, deployment(REPLICAS), "default")
         await wait_for(client, lambda found: found.status.available_replicas == REPLICAS)

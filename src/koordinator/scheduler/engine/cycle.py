@@ -44,6 +44,8 @@ class Scheduler:
         self._evaluators = {id(profile): Evaluator(profile, cluster.columns) for profile in self.profiles.values()}
         self._random = Random(seed)  # noqa: S311 — spreading ties needs no secrecy
         self.submit: Callable[[Binding], None] = lambda _: None
+        self.chosen: Callable[[QueuedPod, Evaluation | Restricted, int], None] = lambda *_: None
+        """Told of every choice, for explanations: the evaluation is of this moment, what is to be kept must be copied."""
         self.errors = 0
 
     def schedule_one(self) -> bool:
@@ -85,8 +87,13 @@ class Scheduler:
         if row is None:
             self._refuse(pod, self._post_filter(pod, state, evaluation))
             return
+        self.chosen(pod, evaluation, row)
         # 6 count it there at once, 7 let plugins reserve and permit, 8 bind in the background
         self._commit(Binding(pod, state, self.cluster.columns.names[row]))
+
+    def evaluation(self, info: PodInfo, profile: Profile) -> Evaluation | Restricted | Status:
+        """What all nodes have to say to a pod at this moment. Raises PluginFailed."""
+        return self._evaluators[id(profile)].evaluate(info)
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 

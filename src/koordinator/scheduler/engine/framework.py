@@ -22,6 +22,7 @@ from koordinator.api.registry import Resource
 from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, Rows
 from koordinator.scheduler.engine.events import Happening, Hint
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy
 
 MAX_SCORE = 100
 UNRESOLVABLE = 1 << 62
@@ -113,6 +114,10 @@ class FilterPlugin(Plugin):
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         """The reasons that a code stands for, in the wire protocol's words."""
         raise NotImplementedError
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """What would have to change for a row that the filter refuses; empty when the plugin cannot tell."""
+        return []
 
 
 class PostFilterPlugin(Plugin):

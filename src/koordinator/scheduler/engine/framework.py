@@ -11,7 +11,7 @@ Two declarations let the engine reuse answers:
   moved are asked again, so an answer for one row must not depend on other rows.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -31,6 +31,7 @@ UNRESOLVABLE = 1 << 62
 Verdict = Ints
 """One code per row: 0 fits; anything else is the plugin's own reason code, ``UNRESOLVABLE`` included or not."""
 
+Endpoint = Callable[..., object]
 CycleState = dict[str, Any]
 """What a plugin remembers from PreFilter to PostBind, by plugin name."""
 
@@ -84,6 +85,13 @@ class Plugin:
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         """Which cluster events may let a pod in that this plugin refused. No hint means always."""
         return ((Happening.ANYTHING, None),)
+
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """Debug answers under ``/apis/v1/plugins/NAME/``: path, with ``{parameters}``, to a function of these.
+
+        Its answer goes out as JSON. LookupError with a sentence is a 404. The first profile's plugin of a name is asked.
+        """
+        return {}
 
 
 class QueueSortPlugin(Plugin):

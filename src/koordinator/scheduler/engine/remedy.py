@@ -8,8 +8,8 @@ from koordinator.api.resources import CPU, as_quantity
 class Remedy(msgspec.Struct, frozen=True, rename="camel"):
     """One change that takes one of a plugin's objections away. All of a plugin's remedies are needed together.
 
-    ``kind`` is request, toleration, affinity, usage, node or other. ``size`` says how far the change goes: for amounts the share
-    of them that has to give way, else 1 for each thing to change; 2 for what only others can change.
+    ``kind`` is request, toleration, affinity, usage, node or other. ``size`` says how far the change goes: for amounts the
+    share of them that has to give way, else 1 for each thing to change; 2 for what only others can change.
     """
 
     kind: str

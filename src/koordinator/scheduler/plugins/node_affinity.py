@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from koordinator.api.core import NodeAffinity as Wanted
-from koordinator.api.core import NodeSelectorTerm, PodSpec, PreferredSchedulingTerm
+from koordinator.api.core import NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PreferredSchedulingTerm
 from koordinator.scheduler.engine.columns import Change, Columns, Ints, Rows
 from koordinator.scheduler.engine.events import Happening, Hint
 from koordinator.scheduler.engine.framework import (
@@ -24,7 +24,8 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
-from koordinator.scheduler.plugins.selectors import NAME_FIELD, Match, all_of, labels_equal, term, terms
+from koordinator.scheduler.engine.remedy import Remedy
+from koordinator.scheduler.plugins.selectors import NAME_FIELD, Match, all_of, labels_equal, requirement, term, terms
 
 _ENFORCED, _PODS = 1, 2
 _REASONS = {
@@ -86,6 +87,19 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return [_REASONS[code]]
 
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """Labels that the node would need: of the selector all, of the terms those of the one that lacks least."""
+        spec, here = pod.pod.spec, nodes.labels_of(row)
+        wanted = [(key, f"{key}={value}") for key, value in (spec.node_selector or {}).items() if here.get(key) != value]
+        for affinity in (node_affinity(spec), self.added):
+            alternatives = [_unmet(one, nodes, row) for one in _terms(affinity) or ()]
+            if alternatives:
+                wanted += min(alternatives, key=len)
+        return [
+            Remedy("affinity", f"do not require {text}", have=f"label {key}: {here.get(key, 'absent')!s}")
+            for key, text in wanted
+        ]
+
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Columns) -> Status | None:
         return None if state[self.name].preferred else SKIP
 
@@ -103,6 +117,19 @@ def node_affinity(spec: PodSpec) -> Wanted | None:
 def _terms(affinity: Wanted | None) -> list[NodeSelectorTerm] | None:
     required = affinity.required_during_scheduling_ignored_during_execution if affinity is not None else None
     return required.node_selector_terms if required is not None else None
+
+
+def _unmet(wanted: NodeSelectorTerm, nodes: Columns, row: int) -> list[tuple[str, str]]:
+    """The label and the text of each requirement that a node does not meet."""
+    here = slice(row, row + 1)
+    columns = [(one, nodes.label(one.key)) for one in wanted.match_expressions or ()]
+    columns += [(one, nodes.node_names) for one in wanted.match_fields or () if one.key == NAME_FIELD]
+    return [(one.key, _text(one)) for one, column in columns if not requirement(one, column)(nodes, here)[0]]
+
+
+def _text(wanted: NodeSelectorRequirement) -> str:
+    values = f" [{' '.join(wanted.values)}]" if wanted.values else ""
+    return f"{wanted.key} {wanted.operator}{values}"
 
 
 def _required(affinity: Wanted | None, nodes: Columns) -> list[Match]:

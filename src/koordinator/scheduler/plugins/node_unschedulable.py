@@ -16,6 +16,7 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy
 from koordinator.scheduler.plugins.taint_toleration import tolerated
 
 _TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
@@ -39,3 +40,6 @@ class NodeUnschedulable(PreFilterPlugin, FilterPlugin):
 
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return ["node(s) were unschedulable"]
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        return [Remedy("node", f"kubectl uncordon {nodes.names[row]}")]

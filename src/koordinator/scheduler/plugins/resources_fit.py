@@ -21,6 +21,7 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy, figure
 
 _NATIVE = (PODS, CPU, MEMORY, EPHEMERAL_STORAGE)
 _MANY_REASONS = 60
@@ -122,10 +123,36 @@ class NodeResourcesFit(PreFilterPlugin, FilterPlugin, ScorePlugin):
         names = [name for bit, name in enumerate(nodes.resources.values) if code >> min(bit, _MANY_REASONS) & 1]
         return ["Too many pods" if name == PODS else f"Insufficient {name}" for name in names]
 
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """Ask for no more than is free; for each resource that is short."""
+        need = self._current(state, pod, nodes).need.tolist()
+        has, used = nodes.allocatable[row].tolist(), nodes.requested[row].tolist()
+        names = nodes.resources.values
+        return [
+            _remedy(names[index], wanted, has[index], used[index])
+            for index, wanted in enumerate(need)
+            if 0 < wanted > has[index] - used[index]
+        ]
+
     def score(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Ints:
         scored = self._current(state, pod, nodes).scored
         capacity, wanted = totals(nodes.nonzero, scored, nodes, rows)
         return self._scorer(capacity, wanted, scored.weights)
+
+
+def _remedy(name: str, wanted: int, has: int, used: int) -> Remedy:
+    if name == PODS:
+        return Remedy("node", "one pod less on the node", 2.0, f"pods: {used} of {has}")
+    free = max(has - used, 0)
+    short, have = (
+        figure(name, wanted - free),
+        f"{name}: needs {figure(name, wanted)}, {figure(name, free)} of {figure(name, has)} free",
+    )
+    if not free:
+        return Remedy("request" if has == 0 else "node", f"{short} more {name} on the node", 2.0, have)
+    return Remedy(
+        "request", f"request {figure(name, free)} {name} instead of {figure(name, wanted)}", (wanted - free) / wanted, have
+    )
 
 
 def _bits(width: int) -> Ints:

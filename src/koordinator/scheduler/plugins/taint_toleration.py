@@ -19,6 +19,7 @@ from koordinator.scheduler.engine.framework import (
     default_normalize,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy
 
 NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "PreferNoSchedule", "NoExecute"
 
@@ -101,6 +102,13 @@ class TaintToleration(FilterPlugin, ScorePlugin):
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         key, value, _ = state["TaintToleration/blamed"][code - 1]
         return [f"node(s) had untolerated taint {{{key}: {value}}}"]
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """Tolerate every taint that keeps pods away, not only the first."""
+        tolerations = pod.pod.spec.tolerations or []
+        taints = nodes.taint_sets.values[nodes.taint_set.item(row)]
+        blocking = [taint for taint in taints if first_untolerated(tolerations, [taint])]
+        return [Remedy("toleration", f"tolerate {key}={value}:{effect}") for key, value, effect in blocking]
 
     def score(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Ints:
         table = state.get("TaintToleration/score")

@@ -7,7 +7,7 @@ comparison and scored by one division over all nodes.
 
 import heapq
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from koordinator.scheduler.engine.events import Happening, Hint
 from koordinator.scheduler.engine.framework import (
     SKIP,
     CycleState,
+    Endpoint,
     FilterPlugin,
     PreFilterPlugin,
     PreFilterResult,
@@ -32,6 +33,8 @@ from koordinator.scheduler.engine.framework import (
     WatchPlugin,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy
+from koordinator.scheduler.plugins.load_aware import inspection
 from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs, checked, defaulted, dimensions
 from koordinator.scheduler.plugins.load_aware.estimator import Estimator, node_amounts, scheduled_at
 from koordinator.scheduler.plugins.load_aware.ledger import Ledger, PlacedPod, read_report
@@ -109,6 +112,24 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             return ["node(s) nodeMetric expired"]
         aggregated = "aggregated " if code % 2 else ""
         return [f"node(s) {self.dimensions[(code - 2) // 2]} {aggregated}usage exceed threshold"]
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        ask: _Ask = state[self.name]
+        name = nodes.names[row]
+        ledger, static = self.ledgers.get(name), self._static.get(name)
+        if ledger is None or ledger.report is None or static is None:
+            return []
+        if self._expired[ask.kind].values[row]:
+            return [inspection.expired(ledger.report.updated_at, self._clock.now())]
+        limit = static[0].prod if ask.kind == _PROD else static[0].other
+        view = inspection.View(self.dimensions, static[1], ledger, limit)
+        return inspection.remedies(view, ask.estimate.tolist())
+
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        def node(name: str) -> object:
+            return inspection.describe(self.ledgers.get(name), self.dimensions)
+
+        return {"node/{nodeName}": node}
 
     def score(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Ints:
         """The share of each resource that stays unused, weighted; 0 where usage is unknown."""

@@ -115,10 +115,11 @@ class Cluster:
         known = self.pods.get(info.uid)
         if known is not None and known.node == node and known.info.template is info.template:
             self._confirm(known)
-            known.info = info
+            before, known.info = known.info.pod.metadata, info
             for listener in self.listeners:
                 listener.pod_updated(info, node)
-            return False
+            now = info.pod.metadata
+            return before.labels != now.labels or (before.deletion_timestamp is None) != (now.deletion_timestamp is None)
         if known is not None:
             self._take(known)
         self._put(Placed(info, node, assumed=False))
@@ -170,4 +171,4 @@ class Cluster:
         else:
             columns.requested[row] -= vector
             columns.nonzero[row] -= nonzero
-        columns.touch(row, Change.REQUESTED)
+        columns.touch(row, Change.REQUESTED | Change.PODS)

@@ -31,10 +31,12 @@ class Change:
     TAINTS = 8
     REQUESTED = 16
     USAGE = 32
-    ALL = 63
+    PODS = 64
+    """Which pods are there: their labels, ports, volumes, and what they want of their neighbours."""
+    ALL = 127
 
 
-_CHANGE_BITS = 6
+_CHANGE_BITS = 7
 _FIRST_RESOURCES = (PODS, CPU, MEMORY, EPHEMERAL_STORAGE)
 PODS_COLUMN, CPU_COLUMN, MEMORY_COLUMN = 0, 1, 2
 
@@ -142,6 +144,10 @@ class Columns:
         column = Column((self.capacity, width) if width else (self.capacity,), dtype, fill)
         self._columns.append(column)
         return column
+
+    def drop(self, column: Column) -> None:
+        """Keep a plugin's column no longer."""
+        self._columns = [one for one in self._columns if one is not column]
 
     def _resource_column(self) -> Column:
         column = self.column(np.int64, self.width)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, Rows
 from koordinator.scheduler.engine.compile import Compiled, run_filter
-from koordinator.scheduler.engine.framework import Diagnosis, PluginFailed, ScorePlugin, Status
+from koordinator.scheduler.engine.framework import Diagnosis, FilterPlugin, PluginFailed, ScorePlugin, Status
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 
@@ -131,13 +131,13 @@ class Evaluation:
 
     def _compute(self, rows: Rows, kinds: int) -> None:
         kinds = Change.ALL if kinds & Change.NODE else kinds
-        self._filter(rows, kinds)
-        was = self.feasible[rows]
-        now = self.columns.alive[rows] & ~self.refused[:, rows].any(axis=0)
+        reached = self._filter(rows, kinds)
+        was = self.feasible[reached]
+        now = self.columns.alive[reached] & ~self.refused[:, reached].any(axis=0)
         moved = was.tobytes() != now.tobytes()
-        self.feasible[rows] = now
+        self.feasible[reached] = now
         rescaled = self._score(rows, kinds, feasibility_moved=moved)
-        if rescaled:
+        if rescaled or reached is not rows:
             rows = self.columns.rows
             now = self.feasible[rows]
             self.best.stale = True
@@ -145,10 +145,16 @@ class Evaluation:
         total[~now] = INFEASIBLE
         self.total[rows] = total
 
-    def _filter(self, rows: Rows, kinds: int) -> None:
+    def _filter(self, rows: Rows, kinds: int) -> Rows:
+        """Verdicts for the rows; says for which rows there are new ones, all of them when some plugin reached beyond."""
+        reached = rows
         for index, plugin in enumerate(self.filters):
             if plugin.reads & kinds:
-                self.refused[index, rows] = run_filter(plugin, self.compiled, self.columns, rows)
+                where = run_reach(plugin, self.compiled, self.columns, rows) if plugin.far else rows
+                self.refused[index, where] = run_filter(plugin, self.compiled, self.columns, where)
+                if where is not rows:
+                    reached = self.columns.rows
+        return reached
 
     def _score(self, rows: Rows, kinds: int, *, feasibility_moved: bool) -> bool:
         """Scores of the rows; says whether some plugin's normalisation moved the scores of all other rows too."""
@@ -163,13 +169,15 @@ class Evaluation:
     def _normalized(self, index: int, rows: Rows, kinds: int, *, feasibility_moved: bool) -> bool:
         plugin, weight = self.scores[index]
         moved = bool(plugin.score_reads & kinds)
-        if moved:
-            self.raw[index][rows] = run_score(plugin, self.compiled, self.columns, rows)
-        elif not feasibility_moved:
+        if not moved and not feasibility_moved:
             return False
         size = self.columns.size
+        far = plugin.score_far and run_survey(plugin, self.compiled, self.columns, self.feasible[:size])
+        if moved or far:
+            where = self.columns.rows if far else rows
+            self.raw[index][where] = run_score(plugin, self.compiled, self.columns, where)
         bounds = plugin.bounds(self.raw[index][:size], self.feasible[:size])
-        everywhere: bool = bounds != self.bounds[index]
+        everywhere: bool = far or bounds != self.bounds[index]
         if everywhere or moved:
             self.bounds[index] = bounds
             where = self.columns.rows if everywhere else rows
@@ -220,10 +228,28 @@ def run_score(plugin: ScorePlugin, compiled: Compiled, columns: Columns, rows: R
         raise PluginFailed(plugin.name, "Score", err) from err
 
 
+def run_survey(plugin: ScorePlugin, compiled: Compiled, columns: Columns, feasible: Bools) -> bool:
+    try:
+        return plugin.survey(compiled.state, compiled.pod, columns, feasible)
+    except Exception as err:
+        raise PluginFailed(plugin.name, "PreScore", err) from err
+
+
+def run_reach(plugin: FilterPlugin, compiled: Compiled, columns: Columns, rows: Rows) -> Rows:
+    try:
+        return plugin.reach(compiled.state, compiled.pod, columns, rows)
+    except Exception as err:
+        raise PluginFailed(plugin.name, "Filter", err) from err
+
+
 def totals(compiled: Compiled, columns: Columns, feasible: Rows) -> Ints:
     """Weighted sum of all scores of rows that are all feasible."""
     total = np.zeros(len(columns.alive[feasible]), dtype=np.int64)
+    among = np.zeros(columns.size, dtype=np.bool_)
+    among[feasible] = True
     for plugin, weight in compiled.scores:
+        if plugin.score_far:
+            run_survey(plugin, compiled, columns, among)
         raw = run_score(plugin, compiled, columns, feasible)
         if plugin.normalizes:
             raw = plugin.normalize(raw, plugin.bounds(raw, np.ones(len(raw), dtype=np.bool_)))

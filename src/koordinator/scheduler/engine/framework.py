@@ -8,7 +8,8 @@ Two declarations let the engine reuse answers:
 - ``signature(pod)``: a hashable value of everything that PreFilter, Filter and Score read from the pod. Pods of one signature
   share PreFilter state, verdicts and scores.
 - ``reads`` / ``score_reads``: which parts of a row the answers depend on (``Change`` bits). Only rows in which such a part
-  moved are asked again, so an answer for one row must not depend on other rows.
+  moved are asked again, so an answer for one row must not depend on other rows; a plugin whose answers do (pods of a zone, the
+  spread over all nodes) says so with ``far`` / ``score_far`` and tells in ``reach`` / ``survey`` which rows to ask.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -82,6 +83,12 @@ class Plugin:
         """Everything that PreFilter, Filter and Score read from the pod. Taken once per template (``pod.template_key``)."""
         return None
 
+    def individual(self, pod: PodInfo) -> Hashable:
+        """What ``signature`` cannot tell because pods of one template differ in it (labels, volumes) or because it depends on
+        the cluster. Taken for every pod, so it must be cheap.
+        """
+        return None
+
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         """Which cluster events may let a pod in that this plugin refused. No hint means always."""
         return ((Happening.ANYTHING, None),)
@@ -115,6 +122,15 @@ class PreFilterPlugin(Plugin):
 
 class FilterPlugin(Plugin):
     reads: ClassVar[int] = Change.ALL
+    far: ClassVar[bool] = False
+    """Whether verdicts for one row depend on other rows, so that ``reach`` has to be asked."""
+
+    def reach(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Rows:
+        """Which rows have another verdict than when last asked, now that ``rows`` moved: these themselves, and perhaps more.
+
+        Only asked when a part that the plugin reads moved. The answer must contain ``rows``; ``rows`` itself says "no more".
+        """
+        return rows
 
     def filter(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Verdict:
         raise NotImplementedError
@@ -143,6 +159,12 @@ class ScorePlugin(Plugin):
     score_reads: ClassVar[int] = Change.ALL
     normalizes: ClassVar[bool] = False
     """Whether scores depend on the scores of other feasible nodes, through ``bounds`` and ``normalize``."""
+    score_far: ClassVar[bool] = False
+    """Whether raw scores of one row depend on other rows, so that ``survey`` has to be asked. Implies ``normalizes``."""
+
+    def survey(self, state: CycleState, pod: PodInfo, nodes: Columns, feasible: Bools) -> bool:
+        """Look at all nodes before Score; says whether scores of rows other than those that moved have become different."""
+        return False
 
     def score(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Ints:
         """0 to 100 per row; with ``normalizes``, any number."""

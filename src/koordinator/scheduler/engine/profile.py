@@ -37,6 +37,7 @@ class Profile:
         self.watchers = self._of(fw.WatchPlugin)
         self.hints = self._hints()
         self._signing = [plugin for plugin in plugins if type(plugin).signature is not fw.Plugin.signature]
+        self._individual = [plugin for plugin in plugins if type(plugin).individual is not fw.Plugin.individual]
 
     def _of(self, point: type[P]) -> list[P]:
         return [plugin for plugin in self.plugins.values() if isinstance(plugin, point)]
@@ -52,7 +53,14 @@ class Profile:
         return self.names[0]
 
     def signature(self, pod: PodInfo) -> Hashable:
-        """Pods of equal signature get equal verdicts and scores on every node. Taken once per template."""
+        """Pods of equal signature get equal verdicts and scores on every node."""
+        shared = self._shared_signature(pod)
+        if not self._individual:
+            return shared
+        return shared, *[plugin.individual(pod) for plugin in self._individual]
+
+    def _shared_signature(self, pod: PodInfo) -> Hashable:
+        """What the template tells: taken once for each."""
         if pod.pod.spec.node_name:  # the one thing in a spec that a template does not tell
             return self._sign(pod)
         known: Hashable = pod.template.notes.get(id(self))

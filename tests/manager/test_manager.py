@@ -17,7 +17,7 @@ from koordinator.api.registry import (
 )
 from koordinator.errors import ConfigInvalid
 from koordinator.kube.errors import ApiError
-from koordinator.manager.app import ManagerOptions
+from koordinator.manager.options import Address, ManagerOptions, WebhookOptions
 from koordinator.manager.webhooks.registration import MUTATING, VALIDATING
 from waiting import until
 
@@ -168,7 +168,7 @@ async def test_a_charts_own_entries_are_the_template(cluster, run_manager):
         "clientConfig": {"service": {"namespace": "x", "name": "y", "path": "/no"}},
     }
     await cluster.client.create(VALIDATING, {"metadata": {"name": VALIDATING_NAME}, "webhooks": [entry, other]})
-    options = ManagerOptions(webhook_host="")
+    options = ManagerOptions(webhook=WebhookOptions(host=""))
     async with run_manager(cluster.client, options):
         found = await cluster.client.get(VALIDATING, VALIDATING_NAME)
     (live,) = found.webhooks
@@ -206,8 +206,8 @@ async def test_only_the_leader_writes_and_the_other_takes_over(cluster, run_mana
 
 
 async def test_metrics_and_readiness_over_http(cluster, run_manager):
-    async with run_manager(cluster.client, ManagerOptions(http_port=0)) as manager, aiohttp.ClientSession() as session:
+    async with run_manager(cluster.client, ManagerOptions(metrics=Address())) as manager, aiohttp.ClientSession() as session:
         for path, text in (("healthz", "ok"), ("readyz", "ok"), ("metrics", "# HELP koord_manager_webhook")):
-            async with session.get(f"http://127.0.0.1:{manager.http_port}/{path}") as answer:
+            async with session.get(f"http://127.0.0.1:{manager.ports.metrics}/{path}") as answer:
                 assert answer.status == 200
                 assert text in await answer.text()

@@ -1,14 +1,17 @@
 """Vectors of gangs and quotas: so far what the manager does about quotas."""
 
+import importlib
 import json
 
 import msgspec
 
 from koordinator.api import keys, resources
-from koordinator.api.core import Node
+from koordinator.api.core import Node, Pod
 from koordinator.api.quota import ElasticQuota, ElasticQuotaProfile
 from koordinator.manager.controllers import quotaprofile
 from koordinator.manager.webhooks.quotas import rules, topology
+
+manager = importlib.import_module(".manager", __package__)
 
 
 class Pods:
@@ -70,4 +73,18 @@ def profile_case(case):
     }
 
 
-ADAPTERS = {"quota-webhook": webhook_case, "quota-profile": profile_case}
+def evaluate_case(case):
+    quotas = [msgspec.convert(one, ElasticQuota) for one in case["quotas"]]
+    gates = frozenset(case.get("featureGates", ["EnableQuotaAdmission"]))
+    old = quota_pod(case["oldPod"]) if "oldPod" in case else None
+    message, account = manager.admit(quotas, case["operation"], (quota_pod(case["pod"]), old), gates)
+    return {"allowed": not message, "message": message, "childRequest": resources.amounts(account)}
+
+
+def quota_pod(given):
+    containers = [{"name": "c", "resources": {"requests": given.get("requests", {})}}]
+    labels = {keys.QUOTA_NAME: given["quota"]}
+    return msgspec.convert({"metadata": {"name": "p", "labels": labels}, "spec": {"containers": containers}}, Pod)
+
+
+ADAPTERS = {"quota-webhook": webhook_case, "quota-profile": profile_case, "quota-evaluate": evaluate_case}

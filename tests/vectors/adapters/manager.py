@@ -1,5 +1,6 @@
 """Vectors of the manager: overcommit, preparation of nodes, profiles, pod validation."""
 
+import asyncio
 import json
 
 import msgspec
@@ -14,13 +15,15 @@ from koordinator.api.sloconfig import review
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.api.sloconfig.ratios import resolve_amplification, resolve_normalization
 from koordinator.api.sloconfig.resolve import COLOCATION_CONFIG, Resolved
+from koordinator.clock import ManualClock
+from koordinator.kube.patches import merge
 from koordinator.manager import config
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers import quotaprofile
 from koordinator.manager.overcommit import batch, inputs, mid, prepare, ratios, zones
 from koordinator.manager.webhooks.nodes import status
 from koordinator.manager.webhooks.pods import devices, profiles, validate
-from koordinator.manager.webhooks.quotas import rules, topology
+from koordinator.manager.webhooks.quotas import admission, rules, topology
 
 
 def batch_case(case):
@@ -232,6 +235,45 @@ def quota_profile_case(case):
     }
 
 
+class OneStore:
+    """Keeps the patched quotas of a vector."""
+
+    def __init__(self, quotas):
+        self.quotas = {one.name: one for one in quotas}
+
+    async def patch(self, resource, name, patch, namespace):
+        self.quotas[name] = msgspec.convert(merge(msgspec.to_builtins(self.quotas[name]), patch), ElasticQuota)
+        return self.quotas[name]
+
+
+def admit(quotas, operation, pods, gates):
+    """The objection, and the account as it was written."""
+    store, known = OneStore(quotas), topology.Topology()
+    for one in quotas:
+        known.heard(one)
+
+    def named(name):
+        return [one for one in store.quotas.values() if one.name == name]
+
+    def quota_of(pod):
+        return known.of_pod(pod, use_default="DisableDefaultQuota" not in gates)
+
+    async def ask():
+        asked = admission.QuotaAdmission(store, ManualClock(), named, quota_of, admission.Settings.of(gates))
+        return await asked.objection(operation, *pods)
+
+    message = asyncio.run(ask())
+    written = [one.annotations.get(keys.QUOTA_CHILD_REQUEST) for one in store.quotas.values()]
+    return message, json.loads(next(filter(None, written), "{}"))
+
+
+def quota_admission_case(case):
+    quotas = [msgspec.convert(one, ElasticQuota) for one in case["quotas"]]
+    pod, old = msgspec.convert(case["pod"], Pod), case.get("oldPod") and msgspec.convert(case["oldPod"], Pod)
+    message, account = admit(quotas, case["operation"], (pod, old), enabled(case))
+    return {"allowed": not message, "message": message, "childRequest": account}
+
+
 class QuotaPods:
     """Pods of a vector, as the quota rules ask about them."""
 
@@ -285,6 +327,7 @@ def by_value(amounts):
 ADAPTERS = {
     "quotaprofile": quota_profile_case,
     "quotawebhook": quota_webhook_case,
+    "quotaadmission": quota_admission_case,
     "configmap": configmap_case,
     "strategy": strategy_case,
     "nodeslo": nodeslo_case,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from koordinator.api import keys
 from koordinator.api.core import Node, Pod
+from koordinator.api.device import Device
 from koordinator.api.resources import CPU, MEMORY, MID_CPU, MID_MEMORY
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.clock import Clock
@@ -18,7 +19,8 @@ from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.complaints import Complaints
 from koordinator.manager.controllers.nodewriter import NodeWriter, Plan, Topology, Zones
 from koordinator.manager.controllers.passes import PassQueue
-from koordinator.manager.overcommit import batch, inputs, mid, prepare
+from koordinator.manager.metrics import CALCULATE, RESET, Count, uncounted
+from koordinator.manager.overcommit import batch, devices, inputs, mid, prepare
 from koordinator.manager.overcommit.inputs import NodeShare, PodShare, Reported
 from koordinator.manager.overcommit.ratios import amplification_text, normalization_text
 from koordinator.manager.overcommit.zones import zone_batch, zone_capacities
@@ -31,7 +33,8 @@ _NO_REPORT = Reported()
 
 NORMALIZATION, AMPLIFICATION = "CPUNormalization", "ResourceAmplification"
 MID_RESOURCE, BATCH_RESOURCE = "MidResource", "BatchResource"
-PLUGINS = (NORMALIZATION, AMPLIFICATION, MID_RESOURCE, BATCH_RESOURCE)
+GPU_RESOURCE, RDMA_RESOURCE = "GPUDeviceResource", "RDMADeviceResource"
+PLUGINS = (NORMALIZATION, AMPLIFICATION, MID_RESOURCE, BATCH_RESOURCE, GPU_RESOURCE, RDMA_RESOURCE)
 _SOLD = {MID_RESOURCE: (MID_CPU, MID_MEMORY), BATCH_RESOURCE: prepare.BATCH}
 
 
@@ -52,6 +55,17 @@ def plugin_enabled(plugins: Sequence[str], name: str) -> bool:
     return "*" in plugins
 
 
+class Settings(NamedTuple):
+    """``tally`` is told how often a plugin's phase succeeded or failed; ``gpu_shared``: nodes show ``gpu.shared``."""
+
+    plugins: Sequence[str] = ("*",)
+    gpu_shared: bool = False
+    tally: Count = uncounted
+
+
+_DEFAULTS = Settings()
+
+
 class NodeResources:
     """Feed it with what informers say (``node_*``, ``pod_*``, ``metric_*``), and let ``run`` work."""
 
@@ -61,9 +75,11 @@ class NodeResources:
         clock: Clock,
         config: ConfigCache,
         complaints: Complaints,
-        plugins: Sequence[str] = ("*",),
+        settings: Settings = _DEFAULTS,
     ) -> None:
         self._writer, self._clock, self._config, self._complaints = writer, clock, config, complaints
+        self._count, self._sync_shared = settings.tally, settings.gpu_shared
+        plugins = settings.plugins
         self._plugins = frozenset(name for name in PLUGINS if plugin_enabled(plugins, name))
         self._queue = PassQueue(clock)
         self._nodes: dict[str, Node] = {}
@@ -71,6 +87,7 @@ class NodeResources:
         self._pods: dict[str, dict[str, PodShare]] = {}
         self._reports: dict[str, Reported] = {}
         self._topologies: dict[str, Topology] = {}
+        self._devices: dict[str, Device] = {}
 
     async def run(self) -> None:
         await self._queue.serve(self.work)
@@ -133,6 +150,19 @@ class NodeResources:
     def topology_deleted(self, topology: Topology) -> None:
         self._topologies.pop(topology.name, None)
 
+    def device_changed(self, device: Device) -> None:
+        self._devices[device.name] = device
+        self._queue.mark(device.name)
+
+    def device_updated(self, old: Device, new: Device) -> None:
+        if (old.spec, old.labels) != (new.spec, new.labels):
+            self.device_changed(new)
+
+    def device_deleted(self, device: Device) -> None:
+        if self._devices.pop(device.name, None) is not None:
+            self._complaints.forget(device)
+            self._queue.mark(device.name)
+
     def config_changed(self) -> None:
         self._queue.mark_all(self._nodes)
 
@@ -144,8 +174,10 @@ class NodeResources:
             return ()
         now = self._clock.now()
         seen = [one for name in names if (one := self._look(name, now))]
+        selling = [one for one in seen if not one.why_not]
         plans = [self._reset(one) for one in seen if one.why_not]
-        plans += self._calculate([one for one in seen if not one.why_not])
+        plans += self._calculate(selling)
+        self._count_phases(len(seen) - len(selling), len(selling))
         slots = asyncio.Semaphore(WRITES_AT_ONCE)
 
         async def write(plan: Plan) -> bool:
@@ -154,6 +186,13 @@ class NodeResources:
 
         done = await asyncio.gather(*map(write, plans))
         return [plan.node.name for plan, written in zip(plans, done, strict=True) if not written]
+
+    def _count_phases(self, reset: int, calculated: int) -> None:
+        """Ratios and devices count their failures where they happen."""
+        for plugin in self._plugins:
+            for phase, number in ((RESET, reset), (CALCULATE, calculated)):
+                if number:
+                    self._count(plugin, phase, ok=True, number=number)
 
     def _look(self, name: str, now: float) -> _Seen | None:
         node = self._nodes.get(name)
@@ -173,12 +212,16 @@ class NodeResources:
     def _reset(self, seen: _Seen) -> Plan:
         """Nothing is sold. A node that is switched off is not amplified either; its CPUs are as fast as they were."""
         log.debug("node %s: %s", seen.node.name, seen.why_not)
-        if seen.why_not == batch.DISABLED:
+        off = seen.why_not == batch.DISABLED
+        if off:
             ratios: dict[str, str | None] = {keys.RESOURCE_AMPLIFICATION_RATIO: None} if AMPLIFICATION in self._plugins else {}
         else:
             ratios = self._ratios(seen)
         names = [name for plugin, pair in _SOLD.items() if plugin in self._plugins for name in pair]
-        return Plan(seen.node, seen.strategy, dict.fromkeys(names), ratios)
+        plan = Plan(seen.node, seen.strategy, dict.fromkeys(names), ratios)
+        if not off:
+            self._add_devices(plan)
+        return plan
 
     def _calculate(self, selling: list[_Seen]) -> list[Plan]:
         if not selling:
@@ -188,9 +231,30 @@ class NodeResources:
             _fill(plans, _SOLD[MID_RESOURCE], self._mid_resources(selling))
         if BATCH_RESOURCE in self._plugins:
             self._fill_batch(plans, selling)
-        for seen in selling:
+        for seen, plan in zip(selling, plans, strict=True):
+            self._add_devices(plan)
             self._expire(seen)
         return plans
+
+    def _add_devices(self, plan: Plan) -> None:
+        """What of the node's devices is offered. A Device that cannot be read changes nothing."""
+        device = self._devices.get(plan.node.name)
+        if GPU_RESOURCE in self._plugins:
+            try:
+                offered = devices.gpus(device, shared=self._sync_shared)
+            except ValueError as err:
+                self._count(GPU_RESOURCE, CALCULATE, ok=False)
+                self._complain_of_device(device, str(err))
+            else:
+                self._complain_of_device(device, "")
+                plan.resources.update(offered.resources)
+                plan.labels = offered.labels
+        if RDMA_RESOURCE in self._plugins:
+            plan.resources.update(devices.rdma(device).resources)
+
+    def _complain_of_device(self, device: Device | None, problem: str) -> None:
+        if device is not None:
+            self._complaints.about(device, "InvalidDevice", problem)
 
     def _fill_batch(self, plans: list[Plan], selling: list[_Seen]) -> None:
         rows = [inputs.demand_row(*self._known(seen)) for seen in selling]
@@ -231,6 +295,7 @@ class NodeResources:
                 )
             except ValueError as err:
                 problem = str(err)
+                self._count(NORMALIZATION, CALCULATE, ok=False)
             self._complaints.about(node, "CPUNormalizationUnknown", problem)
         if AMPLIFICATION in self._plugins:
             result[keys.RESOURCE_AMPLIFICATION_RATIO] = self._amplification(node, annotations)
@@ -241,6 +306,7 @@ class NodeResources:
             text = amplification_text(self._config.amplification.for_labels(node.metadata.labels), annotations)
         except ValueError as err:
             self._complaints.about(node, "ResourceAmplificationInvalid", str(err))
+            self._count(AMPLIFICATION, CALCULATE, ok=False)
             return None
         self._complaints.about(node, "ResourceAmplificationInvalid", "")
         return text

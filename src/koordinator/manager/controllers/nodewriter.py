@@ -1,7 +1,7 @@
 """Bringing one node up to date: its NUMA zones, its status, its ratio annotations; each only when that is worth a write."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 import msgspec
@@ -9,10 +9,12 @@ import msgspec
 from koordinator.api.core import Node
 from koordinator.api.meta import Object
 from koordinator.api.registry import NODE_RESOURCE_TOPOLOGIES, NODES, Resource
+from koordinator.api.resources import MID_CPU, MID_MEMORY
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.store import Store
 from koordinator.manager.controllers.complaints import Complaints
+from koordinator.manager.metrics import PREPARE, UNCOUNTED, Counts
 from koordinator.manager.overcommit import prepare
 from koordinator.manager.overcommit.batch import Array
 from koordinator.manager.overcommit.ratios import changed_ratios
@@ -21,7 +23,9 @@ from koordinator.manager.overcommit.zones import updated_zones
 log = logging.getLogger(__name__)
 
 Publish = Callable[[str, dict[str, int | None]], None]
-"""Told each node's calculated resources."""
+"""Told each node's calculated batch and mid resources."""
+
+SOLD = (*prepare.BATCH, MID_CPU, MID_MEMORY)
 
 
 class Topology(Object):
@@ -48,6 +52,7 @@ class Plan(msgspec.Struct):
     resources: dict[str, int | None]
     ratios: dict[str, str | None]
     zones: "Zones | None" = None
+    labels: dict[str, str] = {}
 
     @property
     def normalization(self) -> float:
@@ -65,8 +70,8 @@ class Zones(NamedTuple):
 class NodeWriter:
     """Writes plans, and remembers when each node was last written."""
 
-    def __init__(self, store: Store, complaints: Complaints, publish: Publish) -> None:
-        self._store, self._complaints, self._publish = store, complaints, publish
+    def __init__(self, store: Store, complaints: Complaints, publish: Publish, count: Counts = UNCOUNTED) -> None:
+        self._store, self._complaints, self._publish, self._count = store, complaints, publish, count
         self._synced: dict[str, float] = {}
 
     def forget(self, name: str) -> None:
@@ -78,44 +83,60 @@ class NodeWriter:
         node = plan.node
         if node.status.capacity is None or node.status.allocatable is None:
             return True
+        written = await self._attempt(node, "updateNodeResourceTopology", self._write_zones(plan))
+        return await self._attempt(node, "updateNodeStatus", self._write_node(plan, now)) and written
+
+    async def _attempt(self, node: Node, reason: str, write: Coroutine[Any, Any, str]) -> bool:
+        """Whether it worked; ``write`` returns the reason under which it counts, empty when it had nothing to do."""
         try:
-            await self._write_zones(plan)
-            await self._write_node(plan, now)
+            if done := await write:
+                self._count.reconcile(done, ok=True)
         except NotFound:  # deleted meanwhile
-            return True
+            self._count.reconcile("updateNodeNotFound", ok=False)
         except ApiError as err:
+            self._count.reconcile(reason, ok=False)
             log.warning("node %s: not brought up to date, trying again: %s", node.name, err)
             return False
         return True
 
-    async def _write_zones(self, plan: Plan) -> None:
+    async def _write_zones(self, plan: Plan) -> str:
         if plan.zones is None:
-            return
+            return ""
         topology, sold = plan.zones
         zones = updated_zones(topology.zones, sold, plan.normalization, plan.strategy.resource_diff_threshold or 0.1)
-        if zones is not None:
-            seen = {"resourceVersion": topology.metadata.resource_version}  # koordlet writes the same list
-            await self._store.patch(TOPOLOGIES, topology.name, {"metadata": seen, "zones": zones})
+        if zones is None:
+            return ""
+        seen = {"resourceVersion": topology.metadata.resource_version}  # koordlet writes the same list
+        await self._store.patch(TOPOLOGIES, topology.name, {"metadata": seen, "zones": zones})
+        return "updateNodeResourceTopology"
 
-    async def _write_node(self, plan: Plan, now: float) -> None:
-        """One patch for status and annotations where both change: writes of a node's status carry its metadata."""
+    async def _write_node(self, plan: Plan, now: float) -> str:
+        """One patch for status, annotations and labels where several change: a node's status is written with its metadata."""
         node = plan.node
-        ratios = changed_ratios(node.annotations, plan.ratios)
         patch = self._status_patch(plan, now)
-        annotations = {**patch.get("metadata", {}).get("annotations", {}), **ratios}
-        if annotations:
-            patch = {**patch, "metadata": {"annotations": annotations}}
+        metadata = {
+            "annotations": {
+                **patch.pop("metadata", {}).get("annotations", {}),
+                **changed_ratios(node.annotations, plan.ratios),
+            },
+            "labels": {key: text for key, text in plan.labels.items() if node.labels.get(key) != text},
+        }
+        if metadata := {part: texts for part, texts in metadata.items() if texts}:
+            patch["metadata"] = metadata
         if patch:
             await self._store.patch(NODES, node.name, patch, subresource="status" if "status" in patch else "")
         if "status" in patch or self._due(node.name, plan.strategy, now):
             self._synced[node.name] = now
+        return ("updateNodeStatus" if "status" in patch else "patchNodeMeta") if patch else ""
 
     def _status_patch(self, plan: Plan, now: float) -> dict[str, Any]:
         """Empty unless the node's amounts have moved far enough, or long enough ago."""
         node, strategy = plan.node, plan.strategy
         prepared = _prepared(plan)
         self._complaints.about(node, "InvalidNodeAnnotation", prepared.problem)
-        self._publish(node.name, prepared.resources)
+        if prepared.problem:
+            self._count.plugin("BatchResource", PREPARE, ok=False)
+        self._publish(node.name, {name: plan.resources[name] for name in SOLD if name in plan.resources})
         due = self._due(node.name, strategy, now)
         if due or prepare.needs_sync(node, prepared.resources, strategy.resource_diff_threshold or 0.1):
             return prepare.changed_status(node, prepared)

@@ -1,6 +1,6 @@
 """Controllers that keep one object per node, named as the node: NodeMetric's collect policy and NodeSLO's strategies."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,13 +12,25 @@ from koordinator.api.sloconfig import colocation
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.api.sloconfig.validation import colocation_problems
 from koordinator.clock import Clock
+from koordinator.kube.errors import ApiError
 from koordinator.kube.store import Store
 from koordinator.kube.workqueue import WorkQueue
 from koordinator.manager.config import ConfigCache
-from koordinator.manager.controllers.changes import SpecObject, carry_out, reconcile_spec
+from koordinator.manager.controllers.changes import Change, Create, Delete, Patch, SpecObject, carry_out, reconcile_spec
 from koordinator.manager.controllers.complaints import Tell
+from koordinator.manager.metrics import CountReconcile, uncounted_reconcile
 
 WORKERS = 16
+
+_SYSTEM = "getSystemConfigSpec"
+_SLO_PARTS = (
+    "getResourceThresholdSpec",
+    "getResourceQOSSpec",
+    "getCPUBurstConfigSpec",
+    _SYSTEM,
+    "getHostApplicationConfig",
+    "getNodeSLOExtension",
+)
 
 JsonObject = dict[str, Any]
 Wanted = Callable[[Node, JsonObject | None], JsonObject | None]
@@ -47,8 +59,9 @@ class PerNode:
         resource: Resource[Any],
         wanted: Wanted,
         caches: tuple[Callable[[str], Node | None], Callable[[str], SpecObject | None]],
+        count: CountReconcile = uncounted_reconcile,
     ) -> None:
-        self._store, self._resource, self._wanted = store, resource, wanted
+        self._store, self._resource, self._wanted, self._count = store, resource, wanted, count
         self._get_node, self._get_object = caches
         self.queue: WorkQueue[str] = WorkQueue(resource.plural, clock)
 
@@ -64,18 +77,30 @@ class PerNode:
         existing = found.spec if found else None
         wanted = self._wanted(node, existing) if node else None
         change = reconcile_spec(node_exists=node is not None, existing=existing, wanted=wanted)
-        if change is not None:
+        if change is None:
+            return
+        what, reason = f"{self._resource.kind.lower()}_reconcile", f"{_VERBS[type(change)]}{self._resource.kind}"
+        try:
             await carry_out(self._store, self._resource, name, change)
+        except ApiError:
+            self._count(what, reason, ok=False)
+            raise
+        self._count(what, reason, ok=True)
 
 
-def metric_spec(config: ConfigCache) -> Wanted:
+_VERBS: Mapping[type[Change], str] = {Create: "create", Patch: "update", Delete: "delete"}
+
+
+def metric_spec(config: ConfigCache, count: CountReconcile = uncounted_reconcile) -> Wanted:
     """NodeMetric: how often and over which durations koordlet reports, from the node's strategy."""
 
     def wanted(node: Node, existing: JsonObject | None) -> JsonObject | None:
         strategy = config.colocation_of(node)
         if strategy is None or (config.colocation_error and existing is not None):
             return None
-        usable = strategy if strategy.enable and not colocation_problems(strategy) else colocation.DEFAULT
+        valid = not colocation_problems(strategy)
+        count("nodemetric_spec_parse", "getNodeMetricCollectPolicy", ok=valid)
+        usable = strategy if strategy.enable and valid else colocation.DEFAULT
         spec: JsonObject = msgspec.to_builtins(NodeMetricSpec(metric_collect_policy=collect_policy(usable)))
         return spec
 
@@ -92,11 +117,13 @@ def collect_policy(strategy: ColocationStrategy) -> MetricCollectPolicy:
     )
 
 
-def slo_spec(config: ConfigCache, tell: Tell) -> Wanted:
+def slo_spec(config: ConfigCache, tell: Tell, count: CountReconcile = uncounted_reconcile) -> Wanted:
     """NodeSLO: what koordlet enforces. Extensions in the object are others' and stay."""
 
     def wanted(node: Node, existing: JsonObject | None) -> JsonObject | None:
         spec, bad = config.slo_of(node)
+        for part in _SLO_PARTS:
+            count("nodeslo_spec_parse", part, ok=bad is None or part != _SYSTEM)
         if bad is not None:
             tell(node, "InvalidNodeAnnotation", f"metadata.annotations[{bad.key}]: {bad.raw[:80]!r}: {bad.reason}")
         body: JsonObject = msgspec.to_builtins(spec)

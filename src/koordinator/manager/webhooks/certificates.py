@@ -6,9 +6,14 @@ Validity is judged half a year ahead, so that a replica that is never restarted 
 import base64
 import datetime as dt
 import ipaddress
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from koordinator.errors import Unavailable
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -18,7 +23,8 @@ CA_NAME = "webhook-cert-ca"
 LIFE = dt.timedelta(days=3650)
 RENEW_SERVER = dt.timedelta(days=183)
 RENEW_CA = dt.timedelta(days=365)
-_PARTS = ("ca-key.pem", "ca-cert.pem", "tls.key", "tls.crt")
+_FILES = ("ca-key.pem", "ca-cert.pem", "key.pem", "tls.key", "cert.pem", "tls.crt")
+_LIVE = "..data"
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -51,6 +57,53 @@ def from_secret(data: dict[str, str] | None) -> Bundle | None:
     except (KeyError, ValueError):
         return None
     return Bundle(*parts)
+
+
+def read_directory(path: Path) -> Bundle | None:
+    """The bundle that ``write_directory`` left; None when any of its files is missing."""
+    try:
+        texts = {name: (path / name).read_bytes() for name in _FILES}
+    except OSError:
+        return None
+    return Bundle(texts["ca-key.pem"], texts["ca-cert.pem"], texts["tls.key"], texts["tls.crt"])
+
+
+def write_directory(path: Path, bundle: Bundle) -> None:
+    """All files change at once for readers: they are links into a folder that is swapped whole. Raises Unavailable."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="..", dir=path))  # 0700
+        for name, text in bundle.secret_data().items():
+            (folder / name).write_bytes(base64.b64decode(text))
+        before = (path / _LIVE).resolve() if (path / _LIVE).is_symlink() else None
+        _link(path / _LIVE, Path(folder.name))
+        for name in _FILES:
+            _link(path / name, Path(_LIVE, name))
+    except OSError as err:
+        raise Unavailable(f"certificates in {path}", err.strerror or str(err), "check WEBHOOK_CERT_DIR") from err
+    if before is not None and before.parent == path.resolve():
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def _link(link: Path, target: Path) -> None:
+    fresh = link.with_name(f"{link.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+def read_given(path: Path) -> Bundle:
+    """The certificate that somebody else keeps in ``path``: ``tls.crt``, ``tls.key``, and ``ca.crt`` where it is told.
+
+    Without ``ca.crt`` the CA is empty: then the webhook configurations' ``caBundle`` is somebody else's matter, too. Raises
+    Unavailable.
+    """
+    try:
+        cert, key = (path / "tls.crt").read_bytes(), (path / "tls.key").read_bytes()
+    except OSError as err:
+        raise Unavailable(f"certificate {err.filename}", err.strerror or str(err), "check WEBHOOK_CERT_DIR") from err
+    authority = path / "ca.crt"
+    return Bundle(b"", authority.read_bytes() if authority.exists() else b"", key, cert)
 
 
 def good_bundle(bundle: Bundle | None, host: str, now: float) -> Bundle:

@@ -47,11 +47,12 @@ class Endpoint(msgspec.Struct, frozen=True):
         return self.host or f"{self.service}.{self.namespace}.svc"
 
     def client_config(self, path: str, ca: bytes) -> JsonObject:
-        bundle = base64.b64encode(ca).decode()
+        """``ca`` empty: somebody else (cert-manager) fills in the bundle."""
+        bundle = {"caBundle": base64.b64encode(ca).decode()} if ca else {}
         if self.host:
             host = f"[{self.host}]" if ":" in self.host else self.host
-            return {"caBundle": bundle, "url": f"https://{host}:{self.port}{path}"}
-        return {"caBundle": bundle, "service": {"namespace": self.namespace, "name": self.service, "path": path, "port": 443}}
+            return {**bundle, "url": f"https://{host}:{self.port}{path}"}
+        return {**bundle, "service": {"namespace": self.namespace, "name": self.service, "path": path, "port": 443}}
 
 
 def _rule(resource: str, operations: list[str]) -> JsonObject:
@@ -134,6 +135,8 @@ class Registrar:
         found = await self._found_or_created(resource, name, own, ca)
         template = _remembered(found) or found.webhooks or own
         wanted = live_entries(template, self._paths, self._endpoint, ca)
+        if not ca:
+            _keep_bundles(wanted, found.webhooks or [])
         if _comparable(found.webhooks) == _comparable(wanted) and TEMPLATE in found.annotations:
             return
         metadata = {"resourceVersion": found.metadata.resource_version, "annotations": {TEMPLATE: _text(template)}}
@@ -165,6 +168,14 @@ def _remembered(found: WebhookConfiguration) -> list[JsonObject] | None:
         return msgspec.json.decode(found.annotations.get(TEMPLATE, ""), type=list[JsonObject])
     except msgspec.DecodeError:
         return None
+
+
+def _keep_bundles(wanted: list[JsonObject], live: list[JsonObject]) -> None:
+    """What somebody else has filled in stays."""
+    bundles = {entry.get("name"): (entry.get("clientConfig") or {}).get("caBundle") for entry in live}
+    for entry in wanted:
+        if bundle := bundles.get(entry.get("name")):
+            entry["clientConfig"]["caBundle"] = bundle
 
 
 def _text(template: list[JsonObject]) -> str:

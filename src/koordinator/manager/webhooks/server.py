@@ -9,7 +9,9 @@ import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from koordinator.errors import Unavailable
@@ -21,25 +23,32 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
+Page = Callable[[], Any]
+"""What a GET shows."""
+
 MAX_BODY = 16 * 1024 * 1024
 
 
 class WebhookServer:
-    """Serves ``handlers`` by path, and ``/healthz``. Certificates can be replaced while it runs."""
+    """Serves ``handlers`` by path, ``pages`` (JSON for people) and ``/healthz``. Certificates can be replaced meanwhile."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
-        self._handlers = handlers
+    def __init__(self, handlers: Mapping[str, Handler], pages: Mapping[str, Page] | None = None) -> None:
+        self._handlers, self._pages = handlers, pages or {}
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._runner: web.AppRunner | None = None
         self.port = 0
 
     def use(self, bundle: Bundle) -> None:
-        """Serve with this certificate from the next connection on."""
+        """Serve with this certificate from the next connection on. Raises Unavailable if it is none; then the old one stays."""
         with tempfile.TemporaryDirectory(prefix="koord-webhook-") as folder:  # the ssl module reads files only; 0700
             cert, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
             cert.write_bytes(bundle.cert)
             key.write_bytes(bundle.key)
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+            except (ssl.SSLError, ValueError) as err:
+                raise Unavailable("webhook certificate", f"tls.crt and tls.key are not a pair: {err}") from err
             self._context.load_cert_chain(cert, key)
 
     async def start(self, address: str, port: int) -> None:
@@ -47,6 +56,8 @@ class WebhookServer:
         app = web.Application(client_max_size=MAX_BODY)
         for path, handler in self._handlers.items():
             app.router.add_post(path, self._route(path, handler))
+        for path, page in self._pages.items():
+            app.router.add_get(path, _shown(page))
         app.router.add_get("/healthz", _healthz)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=90, shutdown_timeout=2)
         await self._runner.setup()
@@ -82,6 +93,13 @@ class WebhookServer:
 
 async def _healthz(_: web.Request) -> web.Response:
     return web.Response(text="ok")
+
+
+def _shown(page: Page) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def show(_: web.Request) -> web.Response:
+        return _respond(msgspec.json.encode(page()))
+
+    return show
 
 
 def _respond(body: bytes) -> web.Response:

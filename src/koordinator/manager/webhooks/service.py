@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -32,8 +35,26 @@ class Names(msgspec.Struct, frozen=True):
     validating: str = "koordinator-validating-webhook-configuration"
 
 
+class CertWriter(StrEnum):
+    """Who makes the certificate, and where it is kept."""
+
+    SECRET = "secret"  # noqa: S105 — the kind of object
+    FS = "fs"
+    CERT_MANAGER = "cert-manager"
+
+
+class Source(Protocol):
+    """Where the certificate comes from. ``period``: seconds between two looks."""
+
+    period: float
+
+    async def ensure(self) -> Bundle: ...
+
+
 class CertificateKeeper:
     """The bundle in the Secret: read, or made and written, agreeing with the other replicas on one."""
+
+    period = PERIOD
 
     def __init__(self, store: Store, clock: Clock, names: Names, host: str) -> None:
         self._store, self._clock, self._names, self._host = store, clock, names, host
@@ -72,19 +93,50 @@ class CertificateKeeper:
             await self._store.patch(SECRETS, name, {"metadata": seen, "data": bundle.secret_data()}, namespace)
 
 
-class WebhookService:
-    """``start``, then ``run`` for ever, then ``stop``."""
+class Directory:
+    """The bundle in a directory: ours (``made``), or what cert-manager's Secret looks like where it is mounted."""
 
-    def __init__(self, store: Store, clock: Clock, server: WebhookServer, names: Names) -> None:
+    period = 5.0
+
+    def __init__(self, path: str, clock: Clock, host: str, *, made: bool) -> None:
+        self._path, self._clock, self._host, self._made = Path(path), clock, host, made
+
+    async def ensure(self) -> Bundle:
+        """Raises Unavailable."""
+        return await asyncio.to_thread(self._ours if self._made else self._given)
+
+    def _given(self) -> Bundle:
+        return certificates.read_given(self._path)
+
+    def _ours(self) -> Bundle:
+        found = certificates.read_directory(self._path)
+        good = certificates.good_bundle(found, self._host, self._clock.now())
+        if good is not found:
+            certificates.write_directory(self._path, good)
+        return good
+
+
+class WebhookService:
+    """``start``, then ``run`` for ever, then ``stop``. ``cert_dir`` is where certificates are unless in the Secret."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        server: WebhookServer,
+        names: Names,
+        certificate: tuple[CertWriter, str] = (CertWriter.SECRET, ""),
+    ) -> None:
         self._store, self._clock, self._server, self._names = store, clock, server, names
+        self._writer, self._cert_dir = certificate
         self._bundle: Bundle | None = None
         self._changed = asyncio.Event()
-        self._keeper: CertificateKeeper | None = None
+        self._keeper: Source | None = None
         self._registrar: Registrar | None = None
 
     async def start(self, address: str, endpoint: Endpoint, paths: tuple[str, ...]) -> None:
         """Serve and be registered. Raises Unavailable when that is not done in time."""
-        self._keeper = CertificateKeeper(self._store, self._clock, self._names, endpoint.name)
+        self._keeper = self._source(endpoint.name)
         try:
             async with asyncio.timeout(FIRST_SYNC):
                 self._use(await self._keeper.ensure())
@@ -96,9 +148,9 @@ class WebhookService:
             raise Unavailable("webhooks", f"not registered with the API server within {FIRST_SYNC:.0f} s") from None
 
     async def run(self) -> None:
-        """Look after certificate and registration every minute, and at once after ``poke``."""
+        """Look after certificate and registration every minute (files: every few seconds), and at once after ``poke``."""
         while True:
-            await first_of(self._changed, self._clock, PERIOD)
+            await first_of(self._changed, self._clock, self._keeper.period if self._keeper else PERIOD)
             self._changed.clear()
             try:
                 await self._sync()
@@ -106,6 +158,11 @@ class WebhookService:
                 log.warning("webhook registration: %s; trying again", err)
                 await self._clock.sleep(1.0)
                 self._changed.set()
+
+    def _source(self, host: str) -> Source:
+        if self._writer is CertWriter.SECRET:
+            return CertificateKeeper(self._store, self._clock, self._names, host)
+        return Directory(self._cert_dir, self._clock, host, made=self._writer is CertWriter.FS)
 
     def poke(self, *_: object) -> None:
         """Something that we look after may have changed."""

@@ -4,18 +4,25 @@ A pod is often created right after its namespace or priority class: not knowing 
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from koordinator.api import keys
 from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import ConfigMap, Namespace, Pod, PriorityClass
+from koordinator.api.meta import LabelSelector
+from koordinator.api.quota import ElasticQuota, ElasticQuotaProfile
 from koordinator.api.registry import NAMESPACES, PRIORITY_CLASSES
+from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
 from koordinator.manager.webhooks.pods.profiles import Compiled, compile_profile
 from koordinator.manager.webhooks.pods.validate import Rule, enhanced_rules
-from koordinator.manager.webhooks.quotas.topology import Info
+from koordinator.manager.webhooks.quotas.admission import DEFAULT_RETRIES, QuotaAdmission, Retries, Settings
+from koordinator.manager.webhooks.quotas.topology import Topology
+
+JsonObject = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +36,9 @@ class InformerView:
         profiles: Informer[ClusterColocationProfile],
         namespaces: Informer[Namespace],
         priority_classes: Informer[PriorityClass],
-        quota_of: Callable[[Pod], Info | None] = lambda _: None,
+        quotas: "Quotas",
     ) -> None:
-        self._quota_of = quota_of
+        self._quotas = quotas
         self._store, self._namespaces, self._priority_classes = store, namespaces, priority_classes
         self._profiles: dict[str, Compiled] = {}
         self._rules: tuple[Rule, ...] = ()
@@ -75,8 +82,14 @@ class InformerView:
         return self._rules
 
     def parent_quota(self, pod: Pod) -> str:
-        info = self._quota_of(pod)
+        info = self._quotas.topology.infos.get(self._quotas.name_of(pod))
         return info.name if info is not None and info.is_parent else ""
+
+    def pool_selector(self, pod: JsonObject) -> LabelSelector | None:
+        return self._quotas.pool_selector(pod)
+
+    async def quota_objection(self, operation: str, pod: Pod, old: Pod | None, *, charge: bool) -> str:
+        return await self._quotas.admission.objection(operation, pod, old, charge=charge)
 
     def rules_changed(self, config: ConfigMap | None) -> None:
         """Take in the enhanced validator's ConfigMap; unreadable rules leave the old ones in force."""
@@ -85,6 +98,44 @@ class InformerView:
         except ValueError as err:
             name = config.key if config else ""
             log.warning("ConfigMap %s: data.rules cannot be read: %s; the rules before it stay in force", name, err)
+
+
+class Quotas:
+    """What pods' webhooks ask about quotas: the tree, the trees' node pools, the accounts."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        informers: tuple[Informer[ElasticQuota], Informer[ElasticQuotaProfile]],
+        gates: frozenset[str],
+        retries: Retries = DEFAULT_RETRIES,
+    ) -> None:
+        quotas, self._profiles = informers
+        self.topology = Topology()
+        self._use_default = "DisableDefaultQuota" not in gates
+        quotas.add_index("name", lambda one: [one.name])
+        self._profiles.add_index("tree", lambda one: [tree] if (tree := one.labels.get(keys.QUOTA_TREE_ID)) else [])
+        known = self.topology
+        quotas.on(known.heard, lambda _, new: known.heard(new), lambda one: known.drop(one.name))
+
+        def named(name: str) -> list[ElasticQuota]:
+            return quotas.by_index("name", name)
+
+        self.admission = QuotaAdmission(store, clock, named, self.name_of, Settings.of(gates), retries)
+
+    def name_of(self, pod: Pod) -> str:
+        return self.topology.of_pod(pod, use_default=self._use_default)
+
+    def pool_selector(self, pod: JsonObject) -> LabelSelector | None:
+        """Of several profiles of a tree the first by name counts."""
+        metadata = pod.get("metadata") or {}
+        name = (metadata.get("labels") or {}).get(keys.QUOTA_NAME) or metadata.get("namespace") or ""
+        info = self.topology.infos.get(name) or self.topology.infos.get(self.topology.bound.get(name, ""))
+        if info is None or not info.tree_id:
+            return None
+        profiles = sorted(self._profiles.by_index("tree", info.tree_id), key=lambda one: one.key)
+        return profiles[0].spec.node_selector if profiles else None
 
 
 class PodsByQuota:

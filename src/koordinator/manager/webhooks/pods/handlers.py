@@ -8,13 +8,15 @@ from typing import Any, Protocol
 import msgspec
 
 from koordinator.api.core import Pod, PriorityClass
+from koordinator.api.meta import LabelSelector
 from koordinator.clock import Clock
 from koordinator.kube.patches import json_diff
 from koordinator.manager.webhooks.admission import ALLOWED, Answer, Request, denied
 from koordinator.manager.webhooks.pods.devices import complete_devices
 from koordinator.manager.webhooks.pods.extended import write_extended_spec
 from koordinator.manager.webhooks.pods.profiles import Compiled, Surroundings, apply_profiles, draw_percent, matching
-from koordinator.manager.webhooks.pods.validate import STEPS, Review, Rule, objection
+from koordinator.manager.webhooks.pods.quotatree import add_pool_affinity
+from koordinator.manager.webhooks.pods.validate import AFTER_QUOTA, BEFORE_QUOTA, Review, Rule, objection
 
 JsonObject = dict[str, Any]
 
@@ -36,6 +38,14 @@ class View(Protocol):
 
     def parent_quota(self, pod: Pod) -> str:
         """The pod's quota if that has quotas below it, else empty."""
+        ...
+
+    def pool_selector(self, pod: JsonObject) -> LabelSelector | None:
+        """Which nodes the pod's quota tree is over; None when it is in no tree."""
+        ...
+
+    async def quota_objection(self, operation: str, pod: Pod, old: Pod | None, *, charge: bool) -> str:
+        """Why the pod's quota does not let it in; empty when it does. ``charge`` puts it on the quota's account."""
         ...
 
 
@@ -86,6 +96,9 @@ class PodWebhooks:
         if "DisableExtendedResourceSpec" not in self._gates:
             with self._watched("mutate", "CREATE", "ExtendedResourceSpec"):
                 write_extended_spec(pod)
+        if "MultiQuotaTree" in self._gates:
+            with self._watched("mutate", "CREATE", "MultiQuotaTree"):
+                add_pool_affinity(pod, self._view.pool_selector(pod))
         if "DisableDeviceResourceSpec" not in self._gates:
             with self._watched("mutate", "CREATE", "DeviceResourceSpec"):
                 complete_devices(pod)
@@ -120,13 +133,29 @@ class PodWebhooks:
             review = self._review(request)
         except msgspec.DecodeError as err:
             return denied(400, f"pod {request.namespace}/{request.name} cannot be read: {err}")
-        for step in STEPS:
+        message = self._ask(BEFORE_QUOTA, review) or await self._ask_quota(request, review) or self._ask(AFTER_QUOTA, review)
+        return denied(400, message) if message else ALLOWED
+
+    def _ask(self, steps: Collection[str], review: Review) -> str:
+        """The first objection."""
+        for step in steps:
             started = self._clock.monotonic()
             message = objection(step, review)
-            self._observe("validate", request.operation, step, allowed=not message, seconds=self._clock.monotonic() - started)
+            self._observe("validate", review.operation, step, allowed=not message, seconds=self._clock.monotonic() - started)
             if message:
-                return denied(400, message)
-        return ALLOWED
+                return message
+        return ""
+
+    async def _ask_quota(self, request: Request, review: Review) -> str:
+        """A pod that is refused later on, or is only tried, does not cost its quota anything."""
+        if "EnableQuotaAdmission" not in self._gates:
+            return ""
+        charge = not request.dry_run and not any(objection(step, review) for step in AFTER_QUOTA)
+        started = self._clock.monotonic()
+        message = await self._view.quota_objection(review.operation, review.pod, review.old, charge=charge)
+        seconds = self._clock.monotonic() - started
+        self._observe("validate", review.operation, "EvaluateQuota", allowed=not message, seconds=seconds)
+        return message
 
     def _review(self, request: Request) -> Review:
         old = msgspec.json.decode(request.old_object, type=Pod) if request.has_old_object else None

@@ -72,6 +72,25 @@ def matching(
     return sorted(found, key=lambda profile: profile.name)
 
 
+def matching_labels(profiles: Iterable[Compiled], labels: Mapping[str, str]) -> list[ClusterColocationProfile]:
+    """The profiles whose pod selector matches, namespaces aside, in the order in which they apply."""
+    return matching(profiles, labels, None)
+
+
+def apply_to_reservation(reservation: JsonObject, profiles: list[ClusterColocationProfile], around: Surroundings) -> None:
+    """Apply matching profiles to a Reservation in place: what belongs into a pod's spec goes into its template, if it has one.
+
+    Raises: ValueError naming the profile and the field.
+    """
+    for profile in profiles:
+        if skipped(profile, around.draw):
+            continue
+        _apply_metadata(reservation, profile)
+        if template := (reservation.get("spec") or {}).get("template"):
+            _apply_spec(template, profile, around)
+        _apply_koordinator(reservation, profile)
+
+
 def apply_profiles(pod: JsonObject, profiles: list[ClusterColocationProfile], around: Surroundings) -> None:
     """Apply matching profiles to ``pod`` in place, later ones over earlier ones, then translate its resources once.
 
@@ -80,7 +99,7 @@ def apply_profiles(pod: JsonObject, profiles: list[ClusterColocationProfile], ar
     skip_resources = around.skip_resources
     for profile in profiles:
         skip_resources = skip_resources or keys.SKIP_UPDATE_RESOURCES in profile.annotations
-        if not _skipped(profile, around.draw):
+        if not skipped(profile, around.draw):
             _apply(pod, profile, around)
     if not skip_resources:
         try:
@@ -91,7 +110,8 @@ def apply_profiles(pod: JsonObject, profiles: list[ClusterColocationProfile], ar
         translate_pod(pod, band)
 
 
-def _skipped(profile: ClusterColocationProfile, draw: Callable[[], int]) -> bool:
+def skipped(profile: ClusterColocationProfile, draw: Callable[[], int]) -> bool:
+    """Whether chance leaves a pod out. Raises ValueError."""
     percent = probability(profile)
     return percent == 0 or (percent != 100 and draw() > percent)
 
@@ -112,23 +132,42 @@ def probability(profile: ClusterColocationProfile) -> int:
 
 
 def _apply(pod: JsonObject, profile: ClusterColocationProfile, around: Surroundings) -> None:
+    _apply_metadata(pod, profile)
+    _apply_spec(pod, profile, around)
+    _apply_koordinator(pod, profile)
+
+
+def _apply_metadata(obj: JsonObject, profile: ClusterColocationProfile) -> None:
     spec = profile.spec
-    _set(pod, "labels", spec.labels)
-    _set(pod, "annotations", spec.annotations)
-    _map_keys(pod, "labels", spec.label_keys_mapping)
-    _map_keys(pod, "annotations", spec.annotation_keys_mapping)
-    labels = _texts(pod, "labels")
-    _set(pod, "labels", {key: labels[key] + suffix for key, suffix in (spec.label_suffixes or {}).items() if key in labels})
-    if spec.scheduler_name:
-        _spec(pod)["schedulerName"] = spec.scheduler_name
+    _set(obj, "labels", spec.labels)
+    _set(obj, "annotations", spec.annotations)
+    _map_keys(obj, "labels", spec.label_keys_mapping)
+    _map_keys(obj, "annotations", spec.annotation_keys_mapping)
+    labels = _texts(obj, "labels")
+    _set(obj, "labels", {key: labels[key] + suffix for key, suffix in (spec.label_suffixes or {}).items() if key in labels})
+
+
+def _apply_spec(pod: JsonObject, profile: ClusterColocationProfile, around: Surroundings) -> None:
+    if profile.spec.scheduler_name:
+        _spec(pod)["schedulerName"] = profile.spec.scheduler_name
+    if profile.spec.priority_class_name:
+        _set_priority(_spec(pod), profile.spec.priority_class_name, profile.name, around)
+
+
+def _apply_koordinator(obj: JsonObject, profile: ClusterColocationProfile) -> None:
+    spec = profile.spec
     if spec.qos_class:
-        _set(pod, "labels", {keys.QOS_CLASS: spec.qos_class})
-    if spec.priority_class_name:
-        _set_priority(_spec(pod), spec.priority_class_name, profile.name, around)
+        _set(obj, "labels", {keys.QOS_CLASS: spec.qos_class})
     if spec.koordinator_priority is not None:
-        _set(pod, "labels", {keys.PRIORITY: str(spec.koordinator_priority)})
+        _set(obj, "labels", {keys.PRIORITY: str(spec.koordinator_priority)})
     if spec.patch is not None:
-        _patch(pod, profile)
+        _patch(obj, profile)
+
+
+def apply_to_existing(pod: JsonObject, profile: ClusterColocationProfile) -> None:
+    """What a profile may still do to a pod that is there: everything but scheduler, priority class and resources, in place."""
+    _apply_metadata(pod, profile)
+    _apply_koordinator(pod, profile)
 
 
 def _patch(pod: JsonObject, profile: ClusterColocationProfile) -> None:

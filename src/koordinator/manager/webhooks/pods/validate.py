@@ -102,6 +102,10 @@ STEPS: Mapping[str, Callable[[Review], Iterator[str]]] = {
 }
 """In the order in which they are asked."""
 
+BEFORE_QUOTA = ("ClusterReservation", "ClusterColocationProfile", "QuotaMetaChecker")
+AFTER_QUOTA = ("DeviceResource", "EnhancedValidation")
+"""The quota's account is asked in between (``quotas.admission``)."""
+
 
 def enhanced_rules(data: Mapping[str, str] | None) -> tuple[Rule, ...]:
     """The rules of the enhanced validator's ConfigMap; none when it is off. Raises ValueError on unreadable rules."""

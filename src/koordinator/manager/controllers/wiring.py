@@ -1,0 +1,180 @@
+"""The controllers of one manager, fed by its informers. ``running`` are those that the options leave on."""
+
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from koordinator.api.core import ConfigMap, Node
+from koordinator.api.meta import ObjectMeta
+from koordinator.api.registry import (
+    CLUSTER_COLOCATION_PROFILES,
+    CONFIG_MAPS,
+    DEVICES,
+    ELASTIC_QUOTA_PROFILES,
+    NAMESPACES,
+    NODES,
+    PODS,
+)
+from koordinator.clock import Clock
+from koordinator.kube.store import Store
+from koordinator.manager.config import ConfigCache
+from koordinator.manager.controllers.changes import SpecObject
+from koordinator.manager.controllers.colocationprofile import ProfileController, Seen
+from koordinator.manager.controllers.complaints import Complaints, Tell
+from koordinator.manager.controllers.noderesource import NodeResources, Settings, plugin_enabled
+from koordinator.manager.controllers.nodewriter import TOPOLOGIES, NodeWriter
+from koordinator.manager.controllers.pernode import METRICS, SLOS, MetricObject, PerNode, metric_spec, slo_spec
+from koordinator.manager.controllers.quotaprofile import QuotaProfiles
+from koordinator.manager.informers import Informers
+from koordinator.manager.metrics import Metrics
+from koordinator.manager.options import ManagerOptions
+
+log = logging.getLogger(__name__)
+
+Runner = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Controllers:
+    """Made before the informers run; ``start`` once they have synced."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        informers: Informers,
+        metrics: Metrics,
+        options: ManagerOptions,
+        gates: frozenset[str],
+        warn: Tell,
+    ) -> None:
+        self._store, self._clock, self._informers, self._metrics = store, clock, informers, metrics
+        self._options, self._gates, self._warn = options, gates, warn
+        self.config = ConfigCache()
+        self._nodes = informers.follow(NODES)
+        self._config_map = informers.follow(CONFIG_MAPS, options.config_namespace, options.config_name)
+        self._resources = self._node_resources()
+        self._metric_objects, self._slo_objects = self._per_node()
+        self._listen_to_nodes()
+        self._listen_to_the_rest()
+        known: dict[str, Runner] = {
+            "noderesource": self._resources.run,
+            "nodemetric": self._metric_objects.run,
+            "nodeslo": self._slo_objects.run,
+            "quotaprofile": self._quota_profiles().run,
+        }
+        if "ColocationProfileController" in gates:
+            known["colocationprofile"] = self._profiles().run
+        self.running = [run for name, run in known.items() if plugin_enabled(options.controllers, name)]
+
+    def start(self) -> None:
+        """Read the configuration as the caches have it; without a ConfigMap the defaults hold."""
+        self._config_map.on(self._config_changed, lambda _, new: self._config_changed(new))
+        if next(iter(self._config_map.items()), None) is None:
+            self._config_changed(None)
+
+    def config_data(self) -> dict[str, str]:
+        """The ConfigMap's texts as they are now."""
+        return next((one.data or {} for one in self._config_map.items()), {})
+
+    # --- each controller ---------------------------------------------------------------------------------------------------
+
+    def _node_resources(self) -> NodeResources:
+        metrics = self._metrics
+        complaints = Complaints(self._warn)
+        writer = NodeWriter(self._store, complaints, metrics.node_resources, metrics)
+        settings = Settings(self._options.noderesource_plugins, "EnableSyncGPUSharedResource" in self._gates, metrics.plugin)
+        return NodeResources(writer, self._clock, self.config, complaints, settings)
+
+    def _per_node(self) -> tuple[PerNode, PerNode]:
+        count = self._metrics.reconciled
+        metrics, slos = self._informers.follow(METRICS), self._informers.follow(SLOS)
+        wanted_metric, wanted_slo = metric_spec(self.config, count), slo_spec(self.config, self._warn, count)
+        return (
+            PerNode(self._store, self._clock, METRICS, wanted_metric, (self._nodes.get, metrics.get), count),
+            PerNode(self._store, self._clock, SLOS, wanted_slo, (self._nodes.get, slos.get), count),
+        )
+
+    def _quota_profiles(self) -> QuotaProfiles:
+        profiles = self._informers.follow(ELASTIC_QUOTA_PROFILES)
+        quotas = QuotaProfiles(self._store, self._clock, profiles.get, self._nodes.items, self._warn)
+        profiles.on(quotas.changed, quotas.updated)
+        return quotas
+
+    def _profiles(self) -> ProfileController:
+        profiles, pods = self._informers.follow(CLUSTER_COLOCATION_PROFILES), self._informers.follow(PODS)
+        namespaces = self._informers.follow(NAMESPACES)
+        pods.add_index("waiting", lambda pod: [] if pod.spec.node_name else [""])
+
+        def labels(name: str) -> dict[str, str] | None:
+            found = namespaces.get(name)
+            return None if found is None else found.labels
+
+        seen = Seen(profiles.get, lambda: pods.by_index("waiting", ""), labels)
+        controller = ProfileController(self._store, self._clock, seen, self._options.profiles, self._warn)
+        profiles.on(controller.changed, lambda _, new: controller.changed(new))
+        return controller
+
+    # --- who hears of what -------------------------------------------------------------------------------------------------
+
+    def _listen_to_nodes(self) -> None:
+        def mark(node: Node) -> None:
+            self._metric_objects.queue.add(node.name)
+            self._slo_objects.queue.add(node.name)
+
+        def updated(old: Node, new: Node) -> None:
+            self._resources.node_changed(new)
+            if (old.metadata.labels, old.metadata.annotations) != (new.metadata.labels, new.metadata.annotations):
+                mark(new)
+
+        def gone(node: Node) -> None:
+            self._resources.node_deleted(node)
+            self._metrics.node_gone(node.name)
+            mark(node)
+
+        self._nodes.on(self._resources.node_changed, updated, gone)
+        self._nodes.on(mark)
+
+    def _listen_to_the_rest(self) -> None:
+        resources, follow = self._resources, self._informers.follow
+        follow(PODS).on(resources.pod_changed, resources.pod_moved, resources.pod_deleted)
+        follow(TOPOLOGIES).on(
+            resources.topology_changed, lambda _, new: resources.topology_changed(new), resources.topology_deleted
+        )
+        follow(DEVICES).on(resources.device_changed, resources.device_updated, resources.device_deleted)
+        follow(METRICS).on(resources.metric_changed, self._metric_updated, self._metric_deleted)
+        slos = self._slo_objects
+        follow(SLOS).on(None, functools.partial(_mark_if_spec_changed, slos), lambda slo: slos.queue.add(slo.name))
+
+    def _metric_updated(self, old: MetricObject, new: MetricObject) -> None:
+        if old.status != new.status:
+            self._resources.metric_changed(new)
+        _mark_if_spec_changed(self._metric_objects, old, new)
+
+    def _metric_deleted(self, metric: MetricObject) -> None:
+        self._resources.metric_deleted(metric.name)
+        self._metric_objects.queue.add(metric.name)
+
+    def _config_changed(self, found: ConfigMap | None) -> None:
+        """Read the configuration again. A deleted ConfigMap is no news: the last configuration stays."""
+        outcome = self.config.sync((found.data or {}) if found else None)
+        options = self._options
+        for problem in outcome.problems:
+            self._warn(found or self._absent_config(), problem.reason, problem.message)
+            log.warning("ConfigMap %s/%s: %s", options.config_namespace, options.config_name, problem.message)
+        names = [node.name for node in self._nodes.items()]
+        if outcome.colocation or outcome.ratios:
+            self._resources.config_changed()
+        if outcome.colocation:
+            self._metric_objects.add_all(names)
+        if outcome.slo:
+            self._slo_objects.add_all(names)
+
+    def _absent_config(self) -> ConfigMap:
+        metadata = ObjectMeta(name=self._options.config_name, namespace=self._options.config_namespace)
+        return ConfigMap(api_version="v1", kind="ConfigMap", metadata=metadata)
+
+
+def _mark_if_spec_changed(keeper: PerNode, old: SpecObject, new: SpecObject) -> None:
+    if old.spec != new.spec:
+        keeper.queue.add(new.name)

@@ -190,6 +190,11 @@ class Evaluation:
         """A row of the highest total; None when no node is feasible."""
         return self.best.draw(self.total[: self.columns.size], random)
 
+    def parts(self, row: int) -> list[int]:
+        """The weighted scores of a row, in the order of ``scores``."""
+        parts: list[int] = self.weighted[:, row].tolist()
+        return parts
+
     def diagnose(self) -> Diagnosis:
         return self.compiled.diagnose(self.columns, np.arange(self.columns.size))
 

@@ -94,7 +94,7 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
         for affinity in (node_affinity(spec), self.added):
             alternatives = [_unmet(one, nodes, row) for one in _terms(affinity) or ()]
             if alternatives:
-                wanted += min(alternatives, key=len)
+                wanted += sorted(alternatives, key=len)[0]
         return [
             Remedy("affinity", f"do not require {text}", have=f"label {key}: {here.get(key, 'absent')!s}")
             for key, text in wanted

@@ -52,6 +52,7 @@ class MemoryStore:
 
     def __init__(self, clock: Clock, *, seed: int = 0, history: int = HISTORY, create_namespaces: bool = False) -> None:
         self.rv = 0
+        self._forgotten = 0  # versions up to here are compacted
         self._clock, self._history, self._create_namespaces = clock, history, create_namespaces
         self._names = births.Names(seed)
         self._collections: dict[str, Collection] = {}
@@ -171,6 +172,7 @@ class MemoryStore:
 
     def compact(self) -> None:
         """Forget the past: watches that are behind, or come back with an older version, are told to list again."""
+        self._forgotten = self.rv
         for collection in self._collections.values():
             collection.forget(len(collection.changes))
             collection.compacted = self.rv
@@ -188,7 +190,7 @@ class MemoryStore:
         found = self._collections.get(key)
         if found is None:
             traits = traits_of(resource.group, resource.plural)
-            found = self._collections[key] = Collection(key, traits, self._history, 0)
+            found = self._collections[key] = Collection(key, traits, self._history, self._forgotten)
         return found
 
     def _find(self, resource: Resource[Any], namespace: str, name: str) -> Entry:

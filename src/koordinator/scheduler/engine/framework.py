@@ -227,6 +227,23 @@ class WatchPlugin(Plugin):
         """Called about every second: what changes just because time passes."""
 
 
+POINTS: dict[type[Plugin], str] = {
+    QueueSortPlugin: "queue_sort",
+    PreEnqueuePlugin: "pre_enqueue",
+    PreFilterPlugin: "pre_filter",
+    FilterPlugin: "filter",
+    PostFilterPlugin: "post_filter",
+    PreScorePlugin: "pre_score",
+    ScorePlugin: "score",
+    ReservePlugin: "reserve",
+    PermitPlugin: "permit",
+    PreBindPlugin: "pre_bind",
+    BindPlugin: "bind",
+    PostBindPlugin: "post_bind",
+}
+"""The extension points that a configuration can name."""
+
+
 class PluginFailed(Exception):
     """A plugin raised. The pod gets an event that names the plugin; others go on."""
 

@@ -3,7 +3,7 @@
 Plugins are sorted into their extension points once, here, so that a cycle only walks short lists.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from koordinator.scheduler.engine import framework as fw
@@ -16,8 +16,16 @@ P = TypeVar("P", bound=fw.Plugin)
 class Profile:
     """The plugins that schedule the pods of one scheduler name (or of several that share everything)."""
 
-    def __init__(self, names: Sequence[str], plugins: Sequence[fw.Plugin], weights: dict[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        plugins: Sequence[fw.Plugin],
+        weights: dict[str, int] | None = None,
+        points: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """``points`` names the plugins of each extension point, in order; without it every plugin runs wherever it can."""
         self.names = tuple(names)
+        self._points = points
         self.plugins = {plugin.name: plugin for plugin in plugins}
         weights = weights or {}
         self.queue_sort = self._one(fw.QueueSortPlugin)
@@ -40,7 +48,9 @@ class Profile:
         self._individual = [plugin for plugin in plugins if type(plugin).individual is not fw.Plugin.individual]
 
     def _of(self, point: type[P]) -> list[P]:
-        return [plugin for plugin in self.plugins.values() if isinstance(plugin, point)]
+        named = None if self._points is None else self._points.get(fw.POINTS.get(point, ""))
+        chosen = self.plugins.values() if named is None else (self.plugins[name] for name in named if name in self.plugins)
+        return [plugin for plugin in chosen if isinstance(plugin, point)]
 
     def _one(self, point: type[P]) -> P:
         found = self._of(point)

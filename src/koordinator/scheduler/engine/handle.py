@@ -1,0 +1,31 @@
+"""What a plugin gets when it is made: the doors to the rest of the scheduler that it may use later.
+
+A plugin is made before the scheduler that runs it; what only the scheduler knows (its queue, the pods that wait at Permit) is
+filled in when both exist, before the first pod.
+"""
+
+from typing import TYPE_CHECKING
+
+from koordinator.clock import Clock
+from koordinator.kube.store import Store
+from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.nominator import Nominator
+
+if TYPE_CHECKING:
+    from koordinator.kube.events import Recorder
+    from koordinator.scheduler.engine.queue import SchedulingQueue
+    from koordinator.scheduler.engine.waiting import WaitingPods
+
+
+class Handle:
+    """One per profile. ``gates`` are the names of the feature gates that are on."""
+
+    def __init__(
+        self, cluster: Cluster, store: Store, clock: Clock, profile: str = "", gates: frozenset[str] = frozenset()
+    ) -> None:
+        self.cluster, self.store, self.clock = cluster, store, clock
+        self.profile, self.gates = profile, gates
+        self.nominator = Nominator()
+        self.recorder: Recorder | None = None
+        self.queue: SchedulingQueue | None = None
+        self.waiting: WaitingPods | None = None

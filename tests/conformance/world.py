@@ -14,11 +14,9 @@ from pathlib import Path
 from koordinator.api.meta import Object
 from koordinator.api.registry import CONFIG_MAPS, LEASES, NAMESPACES, POD_DISRUPTION_BUDGETS, PODS, Resource
 from koordinator.clock import SystemClock
-from koordinator.kube.errors import ApiError, NotFound
+from koordinator.kube.errors import Forbidden, NotFound
 from koordinator.kube.store import Store
 from waiting import until
-
-SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount", Object)
 
 SERVER = """
 import asyncio, sys, uvloop
@@ -98,19 +96,21 @@ async def world_of(name: str, store: Store, remind: Callable[[], Awaitable[None]
     await store.create(NAMESPACES, {"metadata": {"name": namespace}})
     world = World(name, store, namespace, remind)
     try:
-        if name == "kubeconfig" and await _has_account(store, "default"):
-            await until(lambda: _has_account(store, namespace), what="the namespace's default service account")
+        if name == "kubeconfig":
+            await until(lambda: _takes_pods(store, namespace), what="a new namespace takes pods")
         yield world
     finally:
         await world.clean_up()
 
 
-async def _has_account(store: Store, namespace: str) -> bool:
-    """Whether pods can be made there, on a cluster that wants them to have a service account."""
+async def _takes_pods(store: Store, namespace: str) -> bool:
+    """Whether pods can be made there yet: some clusters want a service account first, which a controller makes."""
     try:
-        return bool(await store.get(SERVICE_ACCOUNTS, "default", namespace))
-    except ApiError:
+        await store.create(PODS, pod("first"), namespace)
+    except Forbidden:
         return False
+    await store.delete(PODS, "first", namespace, grace_seconds=0)
+    return True
 
 
 def kubeconfig() -> str:

@@ -6,13 +6,9 @@ from koordinator.cluster.apiserver.calls import Call, Target
 from koordinator.cluster.apiserver.catalog import Catalog
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
 from koordinator.cluster.apiserver.writes import Writer
+from koordinator.kube.semantics.beginnings import NAMESPACES, PRIORITY_CLASSES
 
-NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", "koordinator-system")
 _CRDS = ("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-PRIORITY_CLASSES = {
-    "system-cluster-critical": (2_000_000_000, "Used for system critical pods that must run in the cluster."),
-    "system-node-critical": (2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
-}
 
 
 async def install(catalog: Catalog, writer: Writer, *, crds: bool = True) -> None:

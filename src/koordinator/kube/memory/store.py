@@ -15,7 +15,7 @@ import msgspec
 from koordinator.api import qos
 from koordinator.api.core import Pod
 from koordinator.api.meta import Object, format_time
-from koordinator.api.registry import NAMESPACES, POD_DISRUPTION_BUDGETS, PODS, Resource
+from koordinator.api.registry import NAMESPACES, POD_DISRUPTION_BUDGETS, PODS, PRIORITY_CLASSES, Resource
 from koordinator.clock import Clock
 from koordinator.kube.decode import describe
 from koordinator.kube.errors import Unreadable
@@ -33,7 +33,7 @@ from koordinator.kube.refusals import (
     required,
     too_large_version,
 )
-from koordinator.kube.semantics import deletion, pods, updates
+from koordinator.kube.semantics import beginnings, deletion, pods, updates
 from koordinator.kube.semantics.kinds import key_of, traits_of
 from koordinator.kube.semantics.selection import test_of
 from koordinator.kube.store import JsonObject, Page, PatchType, Undecodable, WatchEvent
@@ -42,7 +42,6 @@ T = TypeVar("T", bound=Object)
 Json = dict[str, Any]
 
 HISTORY = 50_000
-NAMESPACES_AT_START = ("default", "kube-system", "kube-public", "kube-node-lease", "koordinator-system")
 _ATTEMPTS = 8
 _PRIORITY_CLASSES = "priorityclasses.scheduling.k8s.io"
 
@@ -59,8 +58,10 @@ class MemoryStore:
         self._priorities: dict[str, pods.Priority] = {}
         self._emptying: set[str] = set()
         self._born_at, self._born_text = -1, ""
-        for name in NAMESPACES_AT_START:
+        for name in beginnings.NAMESPACES:
             self._insert(NAMESPACES, {"metadata": {"name": name}}, "")
+        for name, (value, description) in beginnings.PRIORITY_CLASSES.items():
+            self._insert(PRIORITY_CLASSES, {"metadata": {"name": name}, "value": value, "description": description}, "")
 
     # --- the Store ---------------------------------------------------------------------------------------------------------
 

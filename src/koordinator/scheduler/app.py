@@ -21,11 +21,14 @@ from koordinator.kube.events import Recorder
 from koordinator.kube.informer import Informer
 from koordinator.kube.leader import LeaderElector, make_identity
 from koordinator.kube.store import Store
+from koordinator.scheduler.debug.flags import Flags
+from koordinator.scheduler.debug.trace import Trace
 from koordinator.scheduler.engine.binding import Binder
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import WatchPlugin
 from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.explain.explainer import Explainer
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.profiles import default_profile
@@ -74,6 +77,11 @@ class App:
         self.binder = Binder(self.scheduler.bound, self.scheduler.bind_failed, options.bind_concurrency)
         self.scheduler.submit = self.binder.submit
         self.feed = Feed(self.scheduler, self.reporter)
+        self.flags = Flags()
+        self.explainer = Explainer(self.scheduler, clock.monotonic)
+        self.trace = Trace(self.explainer, self.flags, clock)
+        self.scheduler.chosen, self.reporter.trace = self.trace.chosen, self.trace
+        self.monitor = self.reporter.monitor
         self._woken = asyncio.Event()
         self.queue.woken = self._woken.set
         self.leading = False

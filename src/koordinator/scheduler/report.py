@@ -7,6 +7,7 @@ are patched by few workers, and events of bound pods wait until the binder has t
 import asyncio
 import logging
 from collections import deque
+from typing import TYPE_CHECKING
 
 from koordinator.api.core import Pod
 from koordinator.api.meta import format_time
@@ -19,6 +20,11 @@ from koordinator.scheduler.engine.binding import Binding
 from koordinator.scheduler.engine.framework import Diagnosis
 from koordinator.scheduler.engine.queue import QueuedPod
 from koordinator.scheduler.metrics import Metrics
+from koordinator.scheduler.monitor import PERIOD as MONITOR_PERIOD
+from koordinator.scheduler.monitor import Monitor
+
+if TYPE_CHECKING:
+    from koordinator.scheduler.debug.trace import Trace
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +42,17 @@ class Reporter:
         self._patches: dict[str, tuple[QueuedPod, str, str]] = {}
         self._to_patch: asyncio.Queue[str] = asyncio.Queue()
         self._scheduled: deque[tuple[float, Pod, str]] = deque()
+        self.monitor = Monitor(clock.monotonic)
+        self.trace: Trace | None = None
         self.started = 0.0
         """When the attempt under way began; set by the loop."""
 
     # -- Outcome -------------------------------------------------------------------------------------------------------
 
     def assumed(self, binding: Binding) -> None:
-        self._metrics.attempt(binding.pod.profile.name, "scheduled", self._clock.monotonic() - self.started)
+        pod = binding.pod
+        self._metrics.attempt(pod.profile.name, "scheduled", self._clock.monotonic() - self.started)
+        self.monitor.started(pod.info.uid, pod.info.key, pod.profile.name)
 
     def bound(self, binding: Binding) -> None:
         now = self._clock.monotonic()
@@ -50,14 +60,19 @@ class Reporter:
         self._metrics.bound(pod.attempts, now - pod.added_at)
         self._scheduled.append((now, pod.info.pod, binding.node))
         self._patches.pop(pod.info.uid, None)
+        self.monitor.ended(pod.info.uid)
 
     def unschedulable(self, pod: QueuedPod, diagnosis: Diagnosis) -> None:
         self._metrics.attempt(pod.profile.name, "unschedulable", self._clock.monotonic() - self.started)
         self._refused(pod, UNSCHEDULABLE, diagnosis.message)
+        self.monitor.ended(pod.info.uid)
+        if self.trace is not None and self.trace.flags.watching:
+            self.trace.refused(pod, diagnosis)
 
     def error(self, pod: QueuedPod, message: str) -> None:
         self._metrics.attempt(pod.profile.name, "error", self._clock.monotonic() - self.started)
         self._refused(pod, SCHEDULER_ERROR, message)
+        self.monitor.ended(pod.info.uid)
 
     # -- pods that cannot be read --------------------------------------------------------------------------------------
 
@@ -84,6 +99,12 @@ class Reporter:
             for _ in range(_PATCHERS):
                 tasks.create_task(self._patch())
             tasks.create_task(self._release())
+            tasks.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            await self._clock.sleep(MONITOR_PERIOD)
+            self.monitor.look()
 
     async def _patch(self) -> None:
         while True:

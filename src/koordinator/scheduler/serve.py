@@ -43,6 +43,8 @@ def _routes(app: "App") -> "web.Application":
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+    from koordinator.scheduler.debug.routes import add_debug_routes
+
     registry = CollectorRegistry()
     registry.register(Collector(app.metrics, app.scheduler))
 
@@ -56,4 +58,5 @@ def _routes(app: "App") -> "web.Application":
     for path in ("/healthz", "/livez", "/readyz"):
         routes.router.add_get(path, healthy)
     routes.router.add_get("/metrics", metrics)
+    add_debug_routes(routes, app)
     return routes

@@ -1,0 +1,127 @@
+"""Debug switches and endpoints, over HTTP, of a scheduler that runs against a real API server."""
+
+import json
+import logging
+
+import aiohttp
+import pytest
+
+from koordinator.clock import SystemClock
+from koordinator.scheduler.app import App, SchedulerOptions
+from koordinator.scheduler.debug.flags import Flags, put
+from koordinator.scheduler.monitor import Monitor
+from koordinator.scheduler.serve import serving
+from scheduler.test_app import scheduling
+from waiting import until
+
+
+class Http:
+    def __init__(self, session, port):
+        self.session, self.base = session, f"http://127.0.0.1:{port}"
+
+    async def get(self, path):
+        async with self.session.get(self.base + path) as answer:
+            return answer.status, await answer.json()
+
+    async def text(self, method, path, data=None):
+        async with self.session.request(method, self.base + path, data=data) as answer:
+            return answer.status, await answer.text()
+
+
+@pytest.fixture
+async def world(apiserver):
+    async with scheduling(apiserver, http_port=0) as driver, aiohttp.ClientSession() as session:
+        driver.http = Http(session, driver.app.http_address[1])
+        yield driver
+
+
+async def test_flags_answer_in_the_words_that_scripts_know(world):
+    assert await world.http.text("PUT", "/debug/flags/s", "5") == (200, "successfully set debugTopNScores to 5")
+    assert await world.http.text("PUT", "/debug/flags/f", "true") == (200, "successfully set debugFilterFailure to true")
+    assert await world.http.text("PUT", "/debug/flags/d", "true") == (200, "successfully set debugFilterFailure to true")
+    assert await world.http.text("PUT", "/debug/flags/db", "false") == (200, "successfully set debugFilterFailure to false")
+    assert await world.http.text("GET", "/debug/flags/s") == (406, "unsupported http method")
+    status, text = await world.http.text("PUT", "/debug/flags/s", "abc")
+    assert (status, text.startswith("failed set debugTopNScores abc: ")) == (400, True)
+    assert (await world.http.text("PUT", "/debug/flags/x", "1"))[0] == 404
+    status, page = await world.http.text("GET", "/debug/flags/")
+    assert (status, "top_scores</td><td>5" in page) == (200, True)
+
+
+async def test_scores_refusals_and_diagnoses_are_logged_when_asked_for(world, caplog):
+    world.app.flags.top_scores, world.app.flags.filters, world.app.flags.diagnosis = 2, True, True
+    await world.node("a")
+    await world.node("b", unschedulable=True)
+    await world.node("c", cpu="8")
+    with caplog.at_level(logging.INFO):
+        await world.pod("fits")
+        await world.bound("fits")
+        await world.pod("big", cpu="6", nodeSelector={"gen": "9"})
+        await until(lambda: any("dump diagnosis for default/big" in message for message in caplog.messages))
+    table = next(message for message in caplog.messages if message.startswith("Top2 scores for Pod: default/fits"))
+    assert "feasibleNodes: 2" in table
+    assert "| 0 | default/fits | c | " in table
+    refused = 'Failed to filter for Pod "default/big" on Node "b" (pass 1), failedPlugin: NodeUnschedulable, reason: '
+    assert any(message.startswith(refused) for message in caplog.messages)
+    line = next(message for message in caplog.messages if message.startswith("dump diagnosis for default/big, targetPod: "))
+    details = json.loads(line.partition("$")[2])["scheduleDiagnosis"]["nodeFailedDetails"]
+    assert [(one["failedPlugin"], one["failedNodes"], one["preemptMightHelp"]) for one in details] == [
+        ("NodeAffinity", ["a", "c"], False),
+        ("NodeUnschedulable", ["b"], False),
+    ]
+
+
+async def test_what_the_scheduler_knows_of_a_node(world):
+    await world.node("a")
+    await world.pod("p", cpu="1")
+    await world.bound("p")
+    status, found = await world.http.get("/apis/v1/nodes/a")
+    assert (status, found["node"]["metadata"]["name"]) == (200, "a")
+    assert [pod["metadata"]["name"] for pod in found["pods"]] == ["p"]
+    assert (found["requested"]["MilliCPU"], found["remaining"]["MilliCPU"]) == (1000, 3000)
+    assert (found["allocatable"]["AllowedPodNumber"], found["remaining"]["AllowedPodNumber"]) == (110, 110)
+    assert await world.http.get("/apis/v1/nodes/x") == (404, {"message": "cannot find node x"})
+
+
+async def test_services_plugins_and_explanations(world):
+    await world.node("a")
+    await world.pod("big", cpu="40")
+    await until(lambda: world.condition("big"))
+    status, services = await world.http.get("/apis/v1/__services__")
+    assert (status, services["GET"]) == (200, sorted(services["GET"]))
+    assert "/apis/v1/plugins/LoadAwareScheduling/node/:nodeName" in services["GET"]
+    assert await world.http.get("/apis/v1/plugins/LoadAwareScheduling/node/x") == (200, {})
+    status, why = await world.http.get("/apis/v1/explain/pods/default/big")
+    assert (status, why["groups"][0]["plugin"], why["fitting"]) == (200, "NodeResourcesFit", 0)
+    assert why["closest"][0]["refusals"][0]["remedies"][0]["text"] == "request 4 cpu instead of 40"
+    status, node = await world.http.get("/apis/v1/explain/nodes/a")
+    assert (status, node["waiting"][0]["pod"]) == (200, "default/big")
+    assert (await world.http.get("/apis/v1/explain/pods/default/none"))[0] == 404
+
+
+async def test_who_does_not_lead_answers_no_questions(apiserver):
+    app = App(apiserver.client, SchedulerOptions(http_port=0), SystemClock())
+    async with serving(app), aiohttp.ClientSession() as session:
+        http = Http(session, app.http_address[1])
+        assert await http.get("/apis/v1/nodes/a") == (503, {"message": "the instance is not leader"})
+
+
+def test_a_flag_that_cannot_be_read_changes_nothing():
+    flags = Flags(top_scores=3)
+    assert put(flags, "s", "many")[0] == 400
+    assert flags.top_scores == 3
+
+
+def test_the_monitor_tells_of_late_pods_and_counts_them(caplog):
+    now = [0.0]
+    monitor = Monitor(lambda: now[0], timeout=30)
+    monitor.started("u1", "default/slow", "koord-scheduler")
+    now[0] = 20.0
+    monitor.started("u2", "default/fine", "koord-scheduler")
+    now[0] = 31.0
+    monitor.look()
+    monitor.ended("u2")
+    monitor.ended("u1")
+    monitor.ended("u1")
+    assert monitor.timeouts == {"koord-scheduler": 2}
+    assert caplog.messages[0].startswith("!!!CRITICAL TIMEOUT!!! scheduling pod default/slow(u1) took longer (31.0s)")

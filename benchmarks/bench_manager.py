@@ -17,7 +17,7 @@ from benchmarks.figures import report
 from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import Node, Pod, PriorityClass
 from koordinator.api.features import MANAGER
-from koordinator.api.meta import format_time
+from koordinator.api.meta import LabelSelector, format_time
 from koordinator.clock import SystemClock
 from koordinator.kube.patches import merge
 from koordinator.manager.config import ConfigCache
@@ -145,6 +145,12 @@ class View:
         return ()
 
     def parent_quota(self, _: Pod) -> str:
+        return ""
+
+    def pool_selector(self, _: dict[str, Any]) -> LabelSelector | None:
+        return None
+
+    async def quota_objection(self, _: str, __: Pod, ___: Pod | None, *, charge: bool) -> str:
         return ""
 
 

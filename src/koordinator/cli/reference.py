@@ -19,7 +19,16 @@ This page is generated from the commands; `make docs` writes it afresh.
 def reference() -> str:
     """The whole page."""
     root: Any = typer.main.get_command(app)
-    return "\n".join([_HEAD, *(section(name, command) for name, command in root.commands.items())])
+    return "\n".join([_HEAD, *(section(name, command) for name, command in verbs(root.commands))])
+
+
+def verbs(commands: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb with the words that it is called by, groups opened."""
+    for name, command in commands.items():
+        if hasattr(command, "commands"):
+            yield from verbs(command.commands, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def section(name: str, command: Any) -> str:

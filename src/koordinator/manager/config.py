@@ -36,6 +36,9 @@ STRATEGIES: Mapping[str, StrategyKey[Any]] = {
 """Field of NodeSLO's spec → the key that fills it."""
 
 
+STAYS = "; the configuration before it stays in force"
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Something wrong in the ConfigMap, as an event says it."""
 
@@ -82,7 +85,7 @@ class ConfigCache:
             )
             return False
         if isinstance(read, Invalid):
-            problems.append(Problem("ColocationCfgInvalid", f"{read}; the configuration before it stays in force"))
+            problems.append(Problem("ColocationCfgInvalid", f"{read}{STAYS}"))
             return False
         changed = read != self.colocation
         self.colocation = read

@@ -23,6 +23,7 @@ from koordinator.manager.metrics import CALCULATE, RESET, Count, uncounted
 from koordinator.manager.overcommit import batch, devices, inputs, mid, prepare
 from koordinator.manager.overcommit.inputs import NodeShare, PodShare, Reported
 from koordinator.manager.overcommit.ratios import amplification_text, normalization_text
+from koordinator.manager.overcommit.selling import why_not
 from koordinator.manager.overcommit.zones import zone_batch, zone_capacities
 
 log = logging.getLogger(__name__)
@@ -200,14 +201,7 @@ class NodeResources:
         if node is None or strategy is None:
             return None
         report = self._reports.get(name, _NO_REPORT)
-        return _Seen(node, strategy, report, self._why_not(strategy, report, now))
-
-    def _why_not(self, strategy: ColocationStrategy, report: Reported, now: float) -> str:
-        if not self._config.colocation_enabled(strategy):
-            return batch.DISABLED
-        if not report.usable or batch.stale(report.updated, now, strategy.degrade_time_minutes or 15):
-            return batch.DEGRADED
-        return ""
+        return _Seen(node, strategy, report, why_not(self._config, strategy, report, now))
 
     def _reset(self, seen: _Seen) -> Plan:
         """Nothing is sold. A node that is switched off is not amplified either; its CPUs are as fast as they were."""

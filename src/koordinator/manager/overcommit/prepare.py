@@ -100,7 +100,7 @@ def _changed(existing: Mapping[str, Any], wanted: Mapping[str, int | None]) -> d
         if number is None:
             if name in existing:
                 changes[name] = None
-        elif _amount(existing.get(name)) != number:
+        elif amount_or_none(existing.get(name)) != number:
             changes[name] = str(as_quantity(name, number))
     return changes
 
@@ -112,7 +112,7 @@ def needs_sync(node: Node, resources: Mapping[str, int | None], threshold: float
 
 
 def _differs(old: Any, new: int | None, threshold: float) -> bool:
-    before = _amount(old)
+    before = amount_or_none(old)
     if before is None and old is not None:
         return True  # what stands there is no number: replace it
     return quantity.differs(
@@ -120,7 +120,8 @@ def _differs(old: Any, new: int | None, threshold: float) -> bool:
     )
 
 
-def _amount(raw: Any) -> int | None:
+def amount_or_none(raw: Any) -> int | None:
+    """A quantity in whole units; None where there is none, or none that can be read."""
     try:
         return None if raw is None else quantity.value(raw)
     except ValueError:

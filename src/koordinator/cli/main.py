@@ -5,7 +5,7 @@ import sys
 import typer
 
 from koordinator import __version__
-from koordinator.cli import cluster, demo, kubectl, manager, plan
+from koordinator.cli import cluster, demo, explain, kubectl, manager, plan
 from koordinator.errors import KoordError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 cluster.add_to(app)
 kubectl.add_to(app)
 demo.add_to(app)
+explain.add_to(app)
 manager.add_to(app)
 plan.add_to(app)
 

@@ -15,7 +15,10 @@ from koordinator.errors import Unavailable
 
 
 class RunState(msgspec.Struct, rename="camel", kw_only=True):
-    """A running cluster: ``node`` is process or hollow, ``why_hollow`` the reason when a process node was not possible."""
+    """A running cluster: ``node`` is process or hollow, ``why_hollow`` the reason when a process node was not possible.
+
+    ``server`` is the API server's address, ``scheduler`` that of the scheduler's debug endpoints.
+    """
 
     pid: int
     start_ticks: int
@@ -25,6 +28,7 @@ class RunState(msgspec.Struct, rename="camel", kw_only=True):
     node_name: str
     hollow_nodes: int = 0
     why_hollow: str = ""
+    scheduler: str = ""
 
 
 class DataDir:

@@ -66,20 +66,21 @@ def run(options: UpOptions, say: Say, on_ready: Callable[[RunState], None] = lam
     data.create()
     lock = data.lock()
     plan = plan_nodes(options, _obstacle(data))
+    debug_port = _free_port()
     supervisor = Supervisor(data.logs, clock, say)
     try:
         supervisor.start(_apiserver(data, options.port, clock))
         _preload()
         supervisor.wait_ready({"apiserver"}, READY_SECONDS)
-        components = _components(data, plan, options, clock)
+        components = _components(data, plan, options, clock, debug_port)
         for component in components:
             supervisor.start(component)
         supervisor.wait_ready({component.name for component in components}, READY_SECONDS)
         if not supervisor.stop_requested:
-            state = _state(data, plan, supervisor)
+            state = _state(data, plan, supervisor, debug_port)
             data.write(state)
             on_ready(state)
-            supervisor.run(lambda: data.write(_state(data, plan, supervisor)))
+            supervisor.run(lambda: data.write(_state(data, plan, supervisor, debug_port)))
     finally:
         supervisor.stop()
         data.run_file.unlink(missing_ok=True)
@@ -133,7 +134,7 @@ def _background(options: UpOptions, answer: int) -> None:
         os._exit(0)
 
 
-def _state(data: DataDir, plan: Plan, supervisor: Supervisor) -> RunState:
+def _state(data: DataDir, plan: Plan, supervisor: Supervisor, debug_port: int) -> RunState:
     return RunState(
         pid=os.getpid(),
         start_ticks=start_ticks(os.getpid()) or 0,
@@ -143,6 +144,7 @@ def _state(data: DataDir, plan: Plan, supervisor: Supervisor) -> RunState:
         node_name=plan.node_name,
         hollow_nodes=plan.hollow,
         why_hollow=plan.why_hollow,
+        scheduler=f"http://127.0.0.1:{debug_port}",
     )
 
 
@@ -181,10 +183,10 @@ def _preload() -> None:
     _ = (aiohttp.web, np, koordinator)
 
 
-def _components(data: DataDir, plan: Plan, options: UpOptions, clock: Clock) -> list[Component]:
+def _components(data: DataDir, plan: Plan, options: UpOptions, clock: Clock, debug_port: int) -> list[Component]:
     """All but the API server, in the order of their start; they are stopped in the reverse order."""
     kubeconfig = str(data.component_kubeconfig)
-    found = [_controllers(kubeconfig, clock), _manager(kubeconfig, clock), _scheduler(kubeconfig, clock)]
+    found = [_controllers(kubeconfig, clock), _manager(kubeconfig, clock), _scheduler(kubeconfig, clock, debug_port)]
     found.append(_nodes(data, plan, options, clock))
     if plan.process:
         found.append(_koordlet(data, plan, clock))
@@ -205,10 +207,10 @@ def _manager(kubeconfig: str, clock: Clock) -> Component:
     return Component("manager", lambda on_ready: app.run(options, clock, on_ready))
 
 
-def _scheduler(kubeconfig: str, clock: Clock) -> Component:
+def _scheduler(kubeconfig: str, clock: Clock, debug_port: int) -> Component:
     from koordinator.scheduler import app
 
-    options = app.SchedulerOptions(kubeconfig=kubeconfig)
+    options = app.SchedulerOptions(kubeconfig=kubeconfig, http_port=debug_port)
     return Component("scheduler", lambda on_ready: app.run(options, clock, on_ready))
 
 

@@ -5,12 +5,14 @@ Every call may come twice or out of order (pod before its node, node gone before
 that are known to be on the node.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 from koordinator.api.core import Node
 from koordinator.api.resources import Amounts, amounts
 from koordinator.scheduler.engine.columns import Change, Columns
+from koordinator.scheduler.engine.nominator import Nominator
 from koordinator.scheduler.engine.pod import PodInfo
 
 
@@ -37,6 +39,9 @@ class ClusterListener(Protocol):
     def node_removed(self, name: str) -> None: ...
 
 
+T = TypeVar("T")
+
+
 class NotPossible(Exception):
     """The pod cannot be assumed: it is already on a node."""
 
@@ -50,7 +55,18 @@ class Cluster:
         self.assumed = 0
         self._by_node: dict[str, dict[str, Placed]] = {}
         self._nodes: dict[str, Node] = {}
+        self.nominator = Nominator()
         self.listeners: list[ClusterListener] = []
+        self._hearing = self.listeners
+        """Who hears of pods that come and go: all, or in a rehearsal only those that take part in it."""
+        self._shared: dict[Any, Any] = {}
+
+    def shared(self, make: "Callable[[Cluster], T]") -> T:
+        """What plugins keep together, whatever their profile: made by the first that asks."""
+        if make not in self._shared:
+            self._shared[make] = make(self)
+        known: T = self._shared[make]
+        return known
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
@@ -132,6 +148,44 @@ class Cluster:
             self._take(placed)
         return placed
 
+    # -- rehearsals ----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Inside, pods may be taken away and put elsewhere for a question; whoever does must put everything back.
+
+        Listeners with ``dry_runs = False`` hear nothing of it, and the journal forgets it.
+        """
+        position, hearing = self.columns.position, self._hearing
+        self._hearing = [one for one in self.listeners if getattr(one, "dry_runs", True)]
+        try:
+            yield
+        finally:
+            self._hearing = hearing
+            self.columns.rewind(position)
+
+    def withdraw(self, uid: str) -> Placed | None:
+        """Take a pod away, for now."""
+        placed = self.pods.get(uid)
+        if placed is not None:
+            assumed = placed.assumed
+            self._take(placed)
+            placed.assumed = assumed
+        return placed
+
+    def lend(self, info: PodInfo, node: str) -> Placed | None:
+        """Put a pod on a node, for now. None when it is on one already."""
+        if info.uid in self.pods:
+            return None
+        placed = Placed(info, node, assumed=False)
+        self._put(placed)
+        return placed
+
+    def restore(self, placed: Placed) -> None:
+        """Put back what was withdrawn."""
+        self.assumed += placed.assumed
+        self._put(placed)
+
     def pods_on(self, node: str) -> Iterable[Placed]:
         return self._by_node.get(node, {}).values()
 
@@ -146,7 +200,7 @@ class Cluster:
         self._by_node.setdefault(node, {})[info.uid] = placed
         if (row := self.columns.row_of.get(node)) is not None:
             self._count(row, info, 1)
-        for listener in self.listeners:
+        for listener in self._hearing:
             listener.pod_placed(info, node)
 
     def _take(self, placed: Placed) -> None:
@@ -159,7 +213,7 @@ class Cluster:
             del self._by_node[node]
         if (row := self.columns.row_of.get(node)) is not None:
             self._count(row, info, -1)
-        for listener in self.listeners:
+        for listener in self._hearing:
             listener.pod_removed(info, node)
 
     def _count(self, row: int, info: PodInfo, sign: int) -> None:

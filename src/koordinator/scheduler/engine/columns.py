@@ -291,6 +291,10 @@ class Columns:
             del self._journal[:half]
             self._base += half
 
+    def rewind(self, position: int) -> None:
+        """Forget the changes since a position: they have all been taken back."""
+        del self._journal[max(position - self._base, 0) :]
+
     def changed_since(self, position: int) -> tuple[list[int], int] | None:
         """Rows that moved after a position, and the union of what moved in them. None when that is too long ago to tell."""
         start = position - self._base

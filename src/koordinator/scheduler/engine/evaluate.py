@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, Rows
@@ -87,6 +88,8 @@ class Evaluation:
         self.filters, self.scores = compiled.filters, compiled.scores
         self.compiled = compiled
         self.position = -1
+        self._diagnosis: Diagnosis | None = None
+        self._diagnosed_at = -1
         self._allocate()
 
     def _allocate(self) -> None:
@@ -190,13 +193,30 @@ class Evaluation:
         """A row of the highest total; None when no node is feasible."""
         return self.best.draw(self.total[: self.columns.size], random)
 
+    def fits(self, row: int) -> bool:
+        return bool(self.feasible[row])
+
+    def totals(self) -> Totals:
+        """A copy of every row's weighted total; ``INFEASIBLE`` where the pod does not fit."""
+        return self.total[: self.columns.size].copy()
+
+    def scored(self, rows: NDArray[np.intp]) -> Totals:
+        """The totals that rows would have if the pod fitted there."""
+        total: Totals = self.weighted[:, rows].sum(axis=0, dtype=np.int32)
+        return total
+
     def parts(self, row: int) -> list[int]:
         """The weighted scores of a row, in the order of ``scores``."""
         parts: list[int] = self.weighted[:, row].tolist()
         return parts
 
     def diagnose(self) -> Diagnosis:
-        return self.compiled.diagnose(self.columns, np.arange(self.columns.size))
+        """Why no row is feasible. Pods that look alike are told the same as long as nothing moves."""
+        if self._diagnosis is None or self._diagnosed_at != self.position:
+            self._diagnosis = self.compiled.diagnose(self.columns, np.arange(self.columns.size))
+            self._diagnosed_at = self.position
+        known = self._diagnosis
+        return structs.replace(known, reasons=dict(known.reasons), plugins=set(known.plugins))
 
 
 class Restricted:
@@ -210,12 +230,28 @@ class Restricted:
         compiled, columns = self.compiled, self.columns
         known = sorted(columns.row_of[name] for name in compiled.only or () if name in columns.row_of)
         self.rows = np.array(known, dtype=np.intp)
-        self.fits: Bools = np.ones(len(known), dtype=np.bool_)
+        self.fitting: Bools = np.ones(len(known), dtype=np.bool_)
         for plugin in compiled.filters:
-            self.fits &= run_filter(plugin, compiled, columns, self.rows) == 0
+            self.fitting &= run_filter(plugin, compiled, columns, self.rows) == 0
+
+    def fits(self, row: int) -> bool:
+        return bool(self.fitting[self.rows == row].any())
+
+    def totals(self) -> Totals:
+        total: Totals = np.full(self.columns.size, INFEASIBLE, dtype=np.int32)
+        fitting = self.rows[self.fitting]
+        total[fitting] = totals(self.compiled, self.columns, fitting)
+        return total
+
+    def scored(self, rows: NDArray[np.intp]) -> Totals:
+        """Rows that PreFilter has left out stay out."""
+        inside = np.isin(rows, self.rows)
+        total: Totals = np.full(len(rows), INFEASIBLE, dtype=np.int32)
+        total[inside] = totals(self.compiled, self.columns, rows[inside])
+        return total
 
     def choose(self, random: Random) -> int | None:
-        fitting = self.rows[self.fits]
+        fitting = self.rows[self.fitting]
         if len(fitting) <= 1:
             return int(fitting[0]) if len(fitting) else None
         total = totals(self.compiled, self.columns, fitting)

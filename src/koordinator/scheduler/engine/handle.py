@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from koordinator.clock import Clock
 from koordinator.kube.store import Store
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.engine.nominator import Nominator
 
 if TYPE_CHECKING:
     from koordinator.kube.events import Recorder
@@ -25,7 +24,7 @@ class Handle:
     ) -> None:
         self.cluster, self.store, self.clock = cluster, store, clock
         self.profile, self.gates = profile, gates
-        self.nominator = Nominator()
+        self.nominator = cluster.nominator
         self.recorder: Recorder | None = None
         self.queue: SchedulingQueue | None = None
         self.waiting: WaitingPods | None = None

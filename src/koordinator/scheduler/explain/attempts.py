@@ -50,7 +50,7 @@ class Attempts:
         columns, now = evaluation.columns, self._now()
         node, nodes = columns.names[row], len(columns.row_of)
         if isinstance(evaluation, Restricted):
-            return _Choice(node, now, pod.attempts, int(np.count_nonzero(evaluation.fits)), nodes, (), [])
+            return _Choice(node, now, pod.attempts, int(np.count_nonzero(evaluation.fitting)), nodes, (), [])
         plugins = tuple([plugin.name for plugin, _ in evaluation.scores])
         fitting = int(np.count_nonzero(evaluation.feasible[: columns.size]))
         choice = _Choice(node, now, pod.attempts, fitting, nodes, plugins, evaluation.parts(row))

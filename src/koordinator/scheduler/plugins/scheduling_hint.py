@@ -13,6 +13,7 @@ from koordinator.errors import ConfigInvalid
 from koordinator.scheduler.engine.columns import Columns
 from koordinator.scheduler.engine.events import Happening, Hint
 from koordinator.scheduler.engine.framework import Code, CycleState, PreFilterPlugin, PreFilterResult, Status
+from koordinator.scheduler.engine.hooks import PreferNodesPlugin
 from koordinator.scheduler.engine.pod import PodInfo
 
 
@@ -29,7 +30,7 @@ def checked(args: SchedulingHintArgs) -> SchedulingHintArgs:
     return args
 
 
-class SchedulingHint(PreFilterPlugin):
+class SchedulingHint(PreFilterPlugin, PreferNodesPlugin):
     name = "SchedulingHint"
 
     def __init__(self, args: SchedulingHintArgs | None = None) -> None:

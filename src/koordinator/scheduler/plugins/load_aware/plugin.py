@@ -58,6 +58,8 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
     happening = Happening.NODE_METRIC
     reads = Change.USAGE
     score_reads = Change.USAGE
+    dry_runs = False
+    """Measured usage does not sink because a victim is thought away."""
 
     def __init__(self, cluster: Cluster, clock: Clock, args: LoadAwareArgs | None = None) -> None:
         self.args = checked(defaulted(args or LoadAwareArgs()))

@@ -1,0 +1,138 @@
+"""Which node a pod gets, once every node has been judged: promised nodes and nodes that look different to this pod included."""
+
+from collections.abc import Mapping
+from random import Random
+
+import numpy as np
+
+from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.columns import Bools
+from koordinator.scheduler.engine.evaluate import INFEASIBLE, Evaluation, Restricted, Totals
+from koordinator.scheduler.engine.framework import CycleState, Diagnosis
+from koordinator.scheduler.engine.hooks import IGNORED_NOMINATIONS, View
+from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.profile import Profile
+from koordinator.scheduler.engine.whatif import Judge, supposing
+
+_NOTHING: View = View()
+
+
+class Chooser:
+    """One pod's choice among nodes, in one cycle.
+
+    Most pods see the cluster as everybody does: then the evaluation's own choice stands. A node that others have been promised
+    is only taken when this pod fits beside them; a node of which the pod has a view of its own is judged by that view.
+    """
+
+    def __init__(
+        self, cluster: Cluster, profile: Profile, pod: PodInfo, evaluation: Evaluation | Restricted, views: Mapping[str, View]
+    ) -> None:
+        self._cluster, self._pod, self._evaluation = cluster, pod, evaluation
+        self._columns = cluster.columns
+        row_of = self._columns.row_of
+        self._views = {row_of[name]: view for name, view in views.items() if name in row_of}
+        self._judge = Judge(profile, evaluation.compiled, cluster)
+        self._known: dict[int, bool] = {}
+        self._allowed: Bools | None = None
+        self._extra: Totals | None = None
+        self.ignored: frozenset[str] = frozenset()
+        self.blocked: dict[int, list[str]] = {}
+        """Rows that would take the pod but for pods promised there (or for their view), and why not."""
+
+    def ignore(self, state: CycleState) -> "Chooser":
+        self.ignored = frozenset(state.get(IGNORED_NOMINATIONS, ()))
+        return self
+
+    def restrict(self, names: frozenset[str]) -> None:
+        """Only these nodes: an extender has refused the others."""
+        allowed = np.zeros(self._columns.size, dtype=np.bool_)
+        allowed[[self._columns.row_of[name] for name in names if name in self._columns.row_of]] = True
+        self._allowed = allowed
+
+    def add_scores(self, scores: Mapping[str, int]) -> None:
+        extra = np.zeros(self._columns.size, dtype=np.int32)
+        for name, points in scores.items():
+            if name in self._columns.row_of:
+                extra[self._columns.row_of[name]] += points
+        self._extra = extra
+
+    # -- single nodes --------------------------------------------------------------------------------------------------
+
+    def fits_on(self, name: str) -> bool:
+        """Whether the pod may go to a node of that name."""
+        row = self._columns.row_of.get(name)
+        return row is not None and self.fits(row)
+
+    def fits(self, row: int) -> bool:
+        if (known := self._known.get(row)) is None:
+            known = self._known[row] = self._fits(row)
+        return known
+
+    def _fits(self, row: int) -> bool:
+        if self._allowed is not None and not self._allowed[row]:
+            return False
+        view = self._views.get(row, _NOTHING)
+        standing = self._standing(row)
+        if view is _NOTHING and not self._evaluation.fits(row):
+            return False
+        if standing and not self._passes(row, View(view.without, (*view.added, *standing))):
+            return False
+        return view is _NOTHING or self._passes(row, view)
+
+    def _standing(self, row: int) -> list[PodInfo]:
+        promised = self._cluster.nominator.standing(self._columns.names[row], self._pod)
+        return [one for one in promised if one.uid not in self.ignored] if self.ignored else promised
+
+    def _passes(self, row: int, view: View) -> bool:
+        with supposing(self._cluster, self._columns.names[row], view.without, view.added):
+            reasons = self._judge.reasons(row)
+        if reasons:
+            self.blocked[row] = reasons
+        return not reasons
+
+    # -- the best of all -----------------------------------------------------------------------------------------------
+
+    def best(self, random: Random) -> int | None:
+        """The row to take, ties drawn by lot; None when there is none."""
+        plain = not self._views and self._allowed is None and self._extra is None
+        if plain:
+            row = self._evaluation.choose(random)
+            if row is None or not len(self._cluster.nominator) or self.fits(row):
+                return row
+        return self._search(random)
+
+    def _search(self, random: Random) -> int | None:
+        total = self._totals()
+        while True:
+            score = int(total.max()) if len(total) else INFEASIBLE
+            if score < 0:
+                return None
+            rows = np.flatnonzero(total == score)
+            row = int(rows[int(random.random() * len(rows))])
+            if self.fits(row):
+                return row
+            total[row] = INFEASIBLE
+
+    def _totals(self) -> Totals:
+        total = self._evaluation.totals()
+        if self._views:
+            rows = np.array(list(self._views), dtype=np.intp)
+            total[rows] = self._evaluation.scored(rows)
+        if self._extra is not None:
+            total[total >= 0] += self._extra[total >= 0]
+        if self._allowed is not None:
+            total[~self._allowed] = INFEASIBLE
+        return total
+
+    # -- why none ------------------------------------------------------------------------------------------------------
+
+    def diagnose(self) -> Diagnosis:
+        """The evaluation's diagnosis, with the nodes that were refused for this pod alone."""
+        diagnosis = self._evaluation.diagnose()
+        for reasons in self.blocked.values():
+            for reason in reasons:
+                diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + 1
+        if self.blocked:
+            diagnosis.plugins |= {plugin.name for plugin in self._evaluation.compiled.filters}
+        diagnosis.evaluation = self._evaluation
+        return diagnosis

@@ -1,0 +1,180 @@
+"""Extension points beyond the Kubernetes framework's: what gangs, quotas, reservations and devices need from the engine.
+
+A plugin has such a hook by subclassing its base; it is found when the profile is made, whichever native points it is enabled at
+(transformers: only where the plugin is enabled at their native point).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from koordinator.scheduler.engine.framework import CycleState, Diagnosis, Plugin, Status
+from koordinator.scheduler.engine.pod import PodInfo
+
+IGNORED_NOMINATIONS = "scheduling.koordinator.sh/nominated-pods-to-ignore"
+"""Cycle state: uids of pods of the same job, whose promised nodes are free for this pod."""
+
+
+class PreFilterTransformer(Plugin):
+    """Runs before and after PreFilter of every pod, not once per signature."""
+
+    def before_pre_filter(self, state: CycleState, pod: PodInfo) -> PodInfo | Status | None:
+        """Another pod to be judged in this one's place, for this cycle's PreFilter, Filter and Score only; or a refusal."""
+        return None
+
+    def after_pre_filter(self, state: CycleState, pod: PodInfo, only: frozenset[str] | None) -> Status | None:
+        """A look at the nodes that PreFilter left (None: all)."""
+        return None
+
+
+class View(NamedTuple):
+    """How a node looks to one pod: without these pods (by uid), and with those."""
+
+    without: tuple[str, ...] = ()
+    added: tuple[PodInfo, ...] = ()
+
+
+class ViewPlugin(Plugin):
+    """Shows some nodes differently to some pods: a reservation's owner sees the node without the reservation.
+
+    This is the columnar form of transforming a node before Filter, and of restoring reservations: nodes named here are judged
+    one by one as they would be with these pods gone or there, all others stay as they are for everybody.
+    """
+
+    def views(self, state: CycleState, pod: PodInfo) -> Mapping[str, View]:
+        """By node name."""
+        raise NotImplementedError
+
+
+class ScoreTransformer(Plugin):
+    def before_score(self, state: CycleState, pod: PodInfo) -> Status | None:
+        raise NotImplementedError
+
+
+class PostFilterTransformer(Plugin):
+    def after_post_filter(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> None:
+        raise NotImplementedError
+
+
+class FindOneNodePlugin(Plugin):
+    """Knows the pod's node in advance: a gang that was planned as a whole. The first of a profile wins."""
+
+    def find_one_node(self, state: CycleState, pod: PodInfo) -> str | Status | None:
+        """The node; None to leave it to the cycle; a status refuses the pod."""
+        raise NotImplementedError
+
+
+class PreferNodesPlugin(Plugin):
+    """Names nodes to try first: the first that passes every filter is taken without scoring. The first of a profile wins."""
+
+    def prefer_nodes(self, state: CycleState, allowed: frozenset[str] | None) -> Sequence[str]:
+        raise NotImplementedError
+
+
+class NextPodPlugin(Plugin):
+    """May say which pod comes next, whatever the queue's order: the other members of a gang. The first of all profiles wins."""
+
+    def next_pod(self) -> str | None:
+        """The pod's uid, or None for the head of the queue."""
+        raise NotImplementedError
+
+
+class NominatePlugin(Plugin):
+    """Chooses what on the chosen node the pod gets (a reservation). Asked once the node is known, however it was found."""
+
+    def nominate(self, state: CycleState, pod: PodInfo, node: str) -> Status | None:
+        raise NotImplementedError
+
+
+class ResizePlugin(Plugin):
+    """Behind the gate ResizePod: changes what the pod asks for on its chosen node; this is what is assumed and bound."""
+
+    def resize(self, state: CycleState, pod: PodInfo, node: str) -> PodInfo | Status | None:
+        raise NotImplementedError
+
+
+class ForgetPlugin(Plugin):
+    """Wants to know when an assumed pod is given up, even if it did not reserve."""
+
+    def forget(self, pod: PodInfo, node: str) -> None:
+        raise NotImplementedError
+
+
+class Failure(NamedTuple):
+    """How an attempt failed. ``plugin`` is the sole refuser, empty when there are several."""
+
+    message: str
+    plugins: frozenset[str] = frozenset()
+    error: bool = False
+
+    @property
+    def plugin(self) -> str:
+        return next(iter(self.plugins)) if len(self.plugins) == 1 else ""
+
+
+class ErrorHandler(Plugin):
+    """Hears of every failed attempt. Handlers run in order, the first that says True ends the row."""
+
+    def before_error(self, pod: PodInfo, failure: Failure) -> bool:
+        """True: handled; the pod is neither reported nor put back by the engine."""
+        return False
+
+    def after_error(self, pod: PodInfo, failure: Failure) -> bool:
+        return False
+
+
+# --- one merged patch ------------------------------------------------------------------------------------------------------
+
+PATCH = "koordinator.sh/patch"
+"""Cycle state: the ``Changes`` that PreBind plugins have gathered."""
+
+
+class Changes(msgspec.Struct):
+    """What PreBind plugins want to be written on the pod, all in one patch."""
+
+    annotations: dict[str, str | None] = {}
+    labels: dict[str, str | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.annotations or self.labels)
+
+
+def changes_of(state: CycleState) -> Changes:
+    """Where a PreBind plugin writes the annotations and labels that record its allocation."""
+    changes: Changes = state.setdefault(PATCH, Changes())
+    return changes
+
+
+class ApplyPatchPlugin(Plugin):
+    """Writes the gathered changes. The first at PreBind that does not answer Skip has done it."""
+
+    async def apply_patch(self, pod: PodInfo, changes: Changes) -> Status | None:
+        raise NotImplementedError
+
+
+# --- nominations after a failure ----------------------------------------------------------------------------------------------
+
+
+class Nominating(NamedTuple):
+    """What becomes of a pod's promised node after a failure: ``noop`` keeps it, ``override`` sets it (empty: none)."""
+
+    mode: str
+    node: str = ""
+
+
+JOB_PREEMPTED, JOB_REJECTED, JOB_NOT_PREEMPTED = "JobPreemptionSuccessPlugin", "JobRejectPlugin", "JobPreemptionFailurePlugin"
+
+
+def taken_over(wanted: Nominating, code: str, plugin: str, refuser: str, assumed_node: str) -> Nominating:
+    """The job plugins' answers stand for more than one pod: they decide about the nomination, too.
+
+    ``plugin`` is the one whose status ended the attempt, ``refuser`` the sole plugin that refused all nodes (or ``plugin``).
+    """
+    if code != "Unschedulable":
+        return wanted
+    if refuser == JOB_PREEMPTED:
+        return Nominating("override", assumed_node)
+    if plugin == JOB_REJECTED:
+        return Nominating("noop")
+    return Nominating("override") if plugin == JOB_NOT_PREEMPTED else wanted

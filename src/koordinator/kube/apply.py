@@ -14,6 +14,7 @@ import yaml
 from koordinator.errors import ConfigInvalid
 from koordinator.kube.client import Client
 from koordinator.kube.errors import NotFound
+from koordinator.kube.semantics.kinds import is_custom
 from koordinator.kube.store import PatchType
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -109,8 +110,7 @@ async def _collection(client: Client, manifest: Manifest, namespace: str) -> tup
     found = next((entry for entry in resources if entry["kind"] == kind and "/" not in entry["name"]), None)
     if found is None:
         raise ConfigInvalid(manifest.where, f"{api_version} {kind}", "is a kind that the API server does not know", _NOTHING)
-    group = api_version.rpartition("/")[0]
-    builtin = "." not in group or group.endswith(".k8s.io") or group == "policy"
+    builtin = not is_custom(api_version.rpartition("/")[0])
     if not found["namespaced"]:
         return f"{root}/{found['name']}", builtin
     inside = manifest.body["metadata"].get("namespace") or namespace

@@ -6,6 +6,7 @@ again where that is safe (``kube.retry`` decides). Bytes are decoded straight in
 
 import asyncio
 import contextlib
+import logging
 import random
 import re
 import socket
@@ -25,10 +26,13 @@ from koordinator.kube.config import ClientConfig
 from koordinator.kube.credentials import Credentials
 from koordinator.kube.decode import decoders, joined
 from koordinator.kube.errors import ApiError, Gone, ServerUnavailable, Unauthorized, from_response
+from koordinator.kube.metrics import NO_ANSWER, RequestMetrics
 from koordinator.kube.retry import Backoff, TokenBucket, retry_delay
 from koordinator.kube.store import JsonObject, Page, PatchType, WatchEvent
 
 T = TypeVar("T", bound=Object)
+
+log = logging.getLogger(__name__)
 
 PAGE_SIZE = 500
 JSON = "application/json"
@@ -68,6 +72,7 @@ class Client:
         self._authorization = ""
         self._stream_timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.timeout, sock_read=WATCH_SECONDS[1] + 60)
         self._extra: dict[str, Any] = {}
+        self.metrics = RequestMetrics(URL(config.server).host_port_subcomponent or "")
 
     async def __aenter__(self) -> Self:
         if context := self._credentials.ssl_context():
@@ -213,11 +218,13 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def _open_stream(self, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = await self._request_headers(JSON)
+        headers, started = await self._request_headers(JSON), self._clock.monotonic()
         try:
             response = await self._sender().get(self._url(path), headers=headers, timeout=self._stream_timeout, **self._extra)
         except (aiohttp.ClientError, OSError, TimeoutError) as err:
+            self._note("GET", path, NO_ANSWER, started)
             raise _unavailable(err, self.config.server) from err
+        self._note("GET", path, str(response.status), started)
         try:
             if response.status >= 400:
                 self._note_rejection(response.status)
@@ -250,18 +257,27 @@ class Client:
         if self._bucket and (wait := self._bucket.reserve()):
             await self._clock.sleep(wait)
         async with self._slots:
-            headers = await self._request_headers(call.content_type)
+            headers, started = await self._request_headers(call.content_type), self._clock.monotonic()
             try:
                 async with self._sender().request(
                     call.method, self._url(call.path), data=call.body, headers=headers, **self._extra
                 ) as response:
                     body = await response.read()
             except (aiohttp.ClientError, OSError, TimeoutError) as err:
+                self._note(call.method, call.path, NO_ANSWER, started)
                 raise _unavailable(err, self.config.server) from err
+        self._note(call.method, call.path, str(response.status), started)
         if response.status < 400:
             return body
         self._note_rejection(response.status)
         raise from_response(response.status, body, response.headers.get("Retry-After"))
+
+    def _note(self, method: str, path: str, code: str, started: float) -> None:
+        """Count an attempt and, when debugging, say what it was. Never headers or bodies: they hold secrets."""
+        seconds = self._clock.monotonic() - started
+        self.metrics.count(method, code, seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s%s: %s in %.1f ms", method, self.metrics.host, path, code, seconds * 1000)
 
     def _note_rejection(self, status: int) -> None:
         if status == 401:
@@ -276,8 +292,8 @@ class Client:
         if authorization != self._authorization:
             self._authorization = authorization
             self._headers.clear()
-            if context := self._credentials.ssl_context():
-                self._extra["ssl"] = context
+        if (context := self._credentials.ssl_context()) is not self._extra.get("ssl"):
+            self._extra["ssl"] = context
         headers = self._headers.get(content_type)
         if headers is None:
             headers = {"Content-Type": content_type}

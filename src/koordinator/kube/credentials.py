@@ -21,7 +21,7 @@ from koordinator.kube.config import ClientConfig, ExecPlugin
 log = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 10.0
-"""How often a token file is looked at again. A rotated token stays valid far longer than this."""
+"""How often files are looked at again. A rotated token or certificate stays valid far longer than this."""
 EXPIRY_MARGIN = 10.0
 """An expiring credential is renewed this many seconds before its end."""
 EXEC_TIMEOUT = 60.0
@@ -45,17 +45,23 @@ class Credentials:
         self._config, self._clock = config, clock
         self._authorization = _static_authorization(config)
         self._ssl: ssl.SSLContext | None = None
+        self._files = _tls_files(config)
+        self._stamp = _stamp(self._files)
+        self._look_at = clock.monotonic() + RECHECK_SECONDS if self._files else float("inf")
         self._renew_at = 0.0 if config.token_file or config.exec_plugin else float("inf")
         self._lock = asyncio.Lock()
 
     @property
     def dynamic(self) -> bool:
         """Whether asking again after a 401 can help."""
-        return bool(self._config.token_file or self._config.exec_plugin)
+        return bool(self._config.token_file or self._config.exec_plugin or self._config.cert_file)
 
     async def authorization(self) -> str:
         """The header's value; empty for none."""
-        if self._clock.monotonic() >= self._renew_at:
+        now = self._clock.monotonic()
+        if now >= self._look_at:
+            self._look_again(now)
+        if now >= self._renew_at:
             async with self._lock:
                 if self._clock.monotonic() >= self._renew_at:
                     await self._renew()
@@ -63,14 +69,30 @@ class Credentials:
 
     def expire(self) -> None:
         """The server rejected what we have: get anew at the next request."""
-        if self.dynamic:
+        if self._config.token_file or self._config.exec_plugin:
             self._renew_at = 0.0
+        if self._files:
+            self._look_at = 0.0
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """None for plain http."""
+        """None for plain http. Another one after certificates have changed: new connections are to use it."""
         if self._ssl is None and self._config.server.startswith("https://"):
             self._ssl = make_ssl_context(self._config, self._config.cert_data, self._config.key_data)
         return self._ssl
+
+    def _look_again(self, now: float) -> None:
+        """Take certificates anew if their files have changed. What cannot be read yet leaves the last good ones in use."""
+        self._look_at = now + RECHECK_SECONDS
+        stamp = _stamp(self._files)
+        if stamp == self._stamp or self._ssl is None:
+            return
+        try:
+            self._ssl = make_ssl_context(self._config, self._config.cert_data, self._config.key_data)
+        except ConfigInvalid as err:
+            log.warning("changed certificates are not usable (yet), the last ones stay in use: %s", err)
+            return
+        self._stamp = stamp
+        log.info("certificates have changed and were read anew: %s", ", ".join(self._files))
 
     async def _renew(self) -> None:
         if self._config.exec_plugin:
@@ -98,6 +120,26 @@ class Credentials:
         expires = parse_time(credential.expiration_timestamp)
         lifetime = float("inf") if expires is None else max(expires - self._clock.now() - EXPIRY_MARGIN, 1.0)
         self._renew_at = self._clock.monotonic() + lifetime
+
+
+def _tls_files(config: ClientConfig) -> tuple[str, ...]:
+    """The files that the TLS context is made of; text in the configuration wins over files."""
+    pairs = ((config.ca_file, config.ca_data), (config.cert_file, config.cert_data), (config.key_file, config.key_data))
+    files = tuple(file for file, text in pairs if file and not text)
+    return files if config.server.startswith("https://") and not config.exec_plugin else ()
+
+
+def _stamp(files: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
+    """Another value when a file has another content; all zero for a file that is not there."""
+    found = []
+    for file in files:
+        try:
+            stat = Path(file).stat()
+        except OSError:
+            found.append((0, 0, 0))
+        else:
+            found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return tuple(found)
 
 
 def _static_authorization(config: ClientConfig) -> str:

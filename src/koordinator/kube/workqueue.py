@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from koordinator.clock import Clock
 from koordinator.errors import KoordError
+from koordinator.kube.metrics import QueueMetrics
 from koordinator.kube.retry import Backoff
 
 K = TypeVar("K", bound=Hashable)
@@ -24,10 +25,11 @@ class WorkQueue(Generic[K]):
 
     def __init__(self, name: str, clock: Clock, backoff: Backoff | None = None) -> None:
         self.name = name
+        self.metrics = QueueMetrics()
         self._clock, self._backoff = clock, backoff or Backoff(base=0.05, limit=60.0)
         self._ready: deque[K] = deque()
-        self._waiting: set[K] = set()  # the keys in _ready
-        self._busy: set[K] = set()
+        self._waiting: dict[K, float] = {}  # the keys in _ready, and since when
+        self._busy: dict[K, float] = {}  # since when
         self._again: set[K] = set()  # added while busy
         self._failures: dict[K, int] = {}
         self._timers: dict[K, tuple[float, asyncio.Task[None]]] = {}
@@ -47,9 +49,15 @@ class WorkQueue(Generic[K]):
         if key in self._busy:
             self._again.add(key)
         elif key not in self._waiting:
-            self._waiting.add(key)
+            self.metrics.adds += 1
+            self._waiting[key] = self._clock.monotonic()
             self._ready.append(key)
             self._signal.set()
+
+    def running(self) -> list[float]:
+        """For how many seconds each key that is being worked on has been."""
+        now = self._clock.monotonic()
+        return [now - since for since in self._busy.values()]
 
     def add_after(self, key: K, seconds: float) -> None:
         """Work on this after a while; of several times the earliest counts."""
@@ -98,12 +106,13 @@ class WorkQueue(Generic[K]):
             self._signal.clear()
             await self._signal.wait()
         key = self._ready.popleft()
-        self._waiting.discard(key)
-        self._busy.add(key)
+        now = self._clock.monotonic()
+        self.metrics.wait.observe((), now - self._waiting.pop(key))
+        self._busy[key] = now
         return key
 
     def _done(self, key: K) -> None:
-        self._busy.discard(key)
+        self.metrics.work.observe((), self._clock.monotonic() - self._busy.pop(key))
         if key in self._again:
             self._again.discard(key)
             self.add(key)
@@ -112,6 +121,7 @@ class WorkQueue(Generic[K]):
         """Log once in full, or one line if the error is one that a person is meant to read; return the pause."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        self.metrics.retries += 1
         trace = None if isinstance(err, KoordError) else err
         log.warning("%s: %s failed (%d in a row): %s", self.name, key, failures + 1, err, exc_info=trace)
         return self._backoff.delay(failures)

@@ -12,7 +12,7 @@ import msgspec
 from koordinator.api.meta import Object, OwnerReference
 from koordinator.api.registry import Resource
 from koordinator.cluster.controllers.changes import Change, delete, guarded
-from koordinator.cluster.controllers.ownership import wire
+from koordinator.kube.owners import wire
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"

@@ -5,13 +5,15 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from koordinator.api.meta import LabelSelector, Object, OwnerReference
+from koordinator.api.meta import LabelSelector, Object
 from koordinator.api.registry import Resource
 from koordinator.api.selectors import matches
 from koordinator.cluster.controllers.changes import Change, guarded
+from koordinator.kube.owners import controller_reference, with_owner, without_owner
+
+__all__ = ["LOOK_AGAIN_SECONDS", "Claim", "claim", "controller_reference"]
 
 T = TypeVar("T", bound=Object)
-
 
 LOOK_AGAIN_SECONDS = 1.0
 """After adopting and releasing: the change itself brings the owner back sooner, unless its object is gone."""
@@ -20,17 +22,6 @@ LOOK_AGAIN_SECONDS = 1.0
 class Claim(msgspec.Struct, Generic[T], frozen=True):
     mine: list[T]
     changes: list[Change]
-
-
-def controller_reference(resource: Resource[Any], owner: Object) -> dict[str, Any]:
-    return {
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "name": owner.name,
-        "uid": owner.metadata.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
 
 
 def claim(
@@ -57,18 +48,8 @@ def claim(
             if fits or owner.metadata.deletion_timestamp:
                 mine.append(candidate)
             else:
-                changes.append(guarded(child, candidate, {"ownerReferences": _without(candidate, owner.metadata.uid)}))
+                changes.append(guarded(child, candidate, {"ownerReferences": without_owner(candidate, owner.metadata.uid)}))
         elif fits and not (owner.metadata.deletion_timestamp or candidate.metadata.deletion_timestamp):
-            references = _without(candidate, owner.metadata.uid)
-            changes.append(guarded(child, candidate, {"ownerReferences": [*references, controller_reference(parent, owner)]}))
+            references = with_owner(candidate, controller_reference(parent, owner))
+            changes.append(guarded(child, candidate, {"ownerReferences": references}))
     return Claim(mine, changes)
-
-
-def _without(obj: Object, uid: str) -> list[dict[str, Any]]:
-    return [wire(ref) for ref in obj.metadata.owner_references or [] if ref.uid != uid]
-
-
-def wire(reference: OwnerReference) -> dict[str, Any]:
-    """An owner reference as it stands on the wire."""
-    built: dict[str, Any] = msgspec.to_builtins(reference)
-    return built

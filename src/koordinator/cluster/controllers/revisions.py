@@ -8,8 +8,8 @@ import msgspec
 
 from koordinator.api.registry import Resource
 from koordinator.cluster.controllers.objects import REPLICA_SETS, Deployment, ReplicaSet, Template
-from koordinator.cluster.controllers.ownership import controller_reference
 from koordinator.cluster.controllers.pods import SUFFIX_ALPHABET
+from koordinator.kube.owners import controller_reference
 
 REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"

@@ -7,6 +7,7 @@ import pytest
 from koordinator.api.registry import PODS
 from koordinator.clock import SystemClock
 from koordinator.cluster.controllers.app import ControllersOptions, serve
+from koordinator.cluster.controllers.daemon_placement import node_of
 from koordinator.cluster.nodes.hollow import HollowNodes, HollowOptions
 from koordinator.kube.events import Recorder
 from koordinator.kube.informer import Informer
@@ -49,8 +50,13 @@ class Running:
     def _bind(self, pod):
         if pod.spec.node_name or pod.metadata.deletion_timestamp:
             return
+        if target := node_of(pod):
+            self._start(pod, target)
+            return
         open_nodes = [node.name for node in self.nodes._nodes.items() if not node.spec.unschedulable]
-        node = sorted(open_nodes)[next(self._turn) % len(open_nodes)]
+        self._start(pod, sorted(open_nodes)[next(self._turn) % len(open_nodes)])
+
+    def _start(self, pod, node):
         task = asyncio.create_task(self._try_bind(pod, node))
         self._binding.add(task)
         task.add_done_callback(self._binding.discard)

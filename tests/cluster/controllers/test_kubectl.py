@@ -58,6 +58,43 @@ def kubectl(request, apiserver, tmp_path):
     return run
 
 
+AGENT = {
+    "apiVersion": "apps/v1",
+    "kind": "DaemonSet",
+    "metadata": {"name": "agent"},
+    "spec": {
+        "selector": {"matchLabels": {"app": "agent"}},
+        "template": {
+            "metadata": {"labels": {"app": "agent"}},
+            "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "main", "image": "agent:1"}]},
+        },
+    },
+}
+
+
+async def test_a_daemon_set_is_rolled_out_node_by_node_looked_back_at_and_undone(cluster, kubectl):
+    await kubectl("apply", "-f", "-", manifest=AGENT)
+    assert "successfully rolled out" in await kubectl("rollout", "status", "ds/agent", "--timeout=20s")
+    where = await kubectl("get", "pods", "-l", "app=agent", "-o", "jsonpath={.items[*].spec.nodeName}")
+    assert sorted(where.split()) == ["hollow-0", "hollow-1", "hollow-2"]
+    await kubectl("set", "image", "ds/agent", "main=agent:2")
+    assert "successfully rolled out" in await kubectl("rollout", "status", "ds/agent", "--timeout=20s")
+    images = await kubectl("get", "pods", "-l", "app=agent", "-o", "jsonpath={.items[*].spec.containers[0].image}")
+    assert images.split() == ["agent:2"] * 3
+    history = await kubectl("rollout", "history", "ds/agent")
+    assert [line.split()[0] for line in history.splitlines()[2:] if line] == ["1", "2"]
+    await kubectl("rollout", "undo", "ds/agent")
+    await kubectl("rollout", "status", "ds/agent", "--timeout=20s")
+    images = await kubectl("get", "pods", "-l", "app=agent", "-o", "jsonpath={.items[*].spec.containers[0].image}")
+    assert images.split() == ["agent:1"] * 3
+    await kubectl("delete", "ds", "agent")
+
+    async def empty():
+        return "No resources found" in await kubectl("get", "pods,controllerrevisions")
+
+    await until(empty)
+
+
 async def test_a_rollout_is_followed_looked_back_at_and_undone(cluster, kubectl):
     await kubectl("apply", "-f", "-", manifest=WEB)
     assert "successfully rolled out" in await kubectl("rollout", "status", "deployment/web", "--timeout=20s")

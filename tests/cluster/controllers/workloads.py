@@ -2,9 +2,12 @@
 
 import itertools
 
-from koordinator.api.core import ContainerStatus, Pod, PodSpec, PodStatus
+from koordinator.api.core import ContainerStatus, Node, NodeSpec, Pod, PodSpec, PodStatus
 from koordinator.api.meta import Condition, LabelSelector, ObjectMeta, OwnerReference, format_time
 from koordinator.cluster.controllers.objects import (
+    DaemonSet,
+    DaemonSetSpec,
+    DaemonSetUpdateStrategy,
     Deployment,
     DeploymentSpec,
     Job,
@@ -12,6 +15,7 @@ from koordinator.cluster.controllers.objects import (
     ReplicaSet,
     ReplicaSetSpec,
     ReplicaSetStatus,
+    RollingUpdate,
 )
 
 NOW = 1_767_225_600.0
@@ -68,6 +72,23 @@ def deployment(name="web", replicas=3, *, template=TEMPLATE, **spec):
         metadata=meta(name, labels=LABELS),
         spec=DeploymentSpec(replicas=replicas, selector=LabelSelector(match_labels=LABELS), template=template, **spec),
     )
+
+
+def daemon_set(name="agent", *, template=TEMPLATE, surge=0, unavailable=1, strategy="RollingUpdate", **spec):
+    update = RollingUpdate(max_surge=surge, max_unavailable=unavailable) if strategy == "RollingUpdate" else None
+    return DaemonSet(
+        metadata=meta(name, labels=LABELS),
+        spec=DaemonSetSpec(
+            selector=LabelSelector(match_labels=LABELS),
+            template=template,
+            update_strategy=DaemonSetUpdateStrategy(type=strategy, rolling_update=update),
+            **spec,
+        ),
+    )
+
+
+def node(name, *, labels=None, taints=None):
+    return Node(metadata=ObjectMeta(name=name, uid=f"uid-{name}", labels=labels), spec=NodeSpec(taints=taints))
 
 
 def job(name="batch", **spec):

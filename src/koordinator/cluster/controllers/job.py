@@ -12,7 +12,8 @@ from koordinator.cluster.controllers import indexed
 from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
 from koordinator.cluster.controllers.objects import JOBS, Job
-from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, Claim, claim, controller_reference
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, Claim, claim
+from koordinator.kube.owners import controller_reference
 
 BURST = 500
 BACKOFF_LIMIT = 6
@@ -172,8 +173,10 @@ def _scale(view: View, *, may_create: bool) -> list[Change]:
         return []
     bodies = _bodies(view, min(-surplus, BURST))
     names = [body["metadata"]["name"] for body in bodies]
-    said = f"Created pod: {names[0]}" if len(names) == 1 else f"Created {len(names)} pods: {', '.join(names[:3])}, …"
-    return [*(Create(PODS, job.namespace, body) for body in bodies), Tell(job, "SuccessfulCreate", said)]
+    return [
+        *(Create(PODS, job.namespace, body) for body in bodies),
+        Tell(job, "SuccessfulCreate", pods_.listed("Created", names)),
+    ]
 
 
 def _bodies(view: View, count: int) -> list[dict[str, Any]]:
@@ -251,20 +254,11 @@ def _deadline_wait(view: View) -> float | None:
 
 def _retry_wait(view: View) -> float | None:
     """Seconds before failed pods may be replaced: twice as long after each failure."""
-    failures = [_ended_at(pod) or view.now for pod in view.pods if pod.status.phase == "Failed"]
+    failures = [pods_.ended_at(pod) or view.now for pod in view.pods if pod.status.phase == "Failed"]
     if not failures:
         return None
     wait = min(RETRY_SECONDS * 2 ** (min(len(failures), 16) - 1), RETRY_LIMIT_SECONDS)
     return max(0.0, max(failures) + wait - view.now) or None
-
-
-def _ended_at(pod: Pod) -> float | None:
-    ends = [
-        parse_time(status.state.terminated.finished_at)
-        for status in pod.status.container_statuses or []
-        if status.state is not None and status.state.terminated is not None
-    ]
-    return max((end for end in ends if end is not None), default=None)
 
 
 def _soonest(*waits: float | None) -> float | None:

@@ -2,7 +2,15 @@
 
 from koordinator.api.meta import Object
 from koordinator.api.registry import PODS, Resource
-from koordinator.cluster.controllers.objects import DEPLOYMENTS, DISRUPTION_BUDGETS, JOBS, NAMESPACES, REPLICA_SETS
+from koordinator.cluster.controllers.objects import (
+    CONTROLLER_REVISIONS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    JOBS,
+    NAMESPACES,
+    REPLICA_SETS,
+)
 
 
 def _kind(group: str, plural: str, kind: str, version: str = "v1", *, namespaced: bool = True) -> Resource[Object]:
@@ -17,6 +25,8 @@ OWNED: tuple[Resource[Object], ...] = (
     PODS,
     REPLICA_SETS,
     DEPLOYMENTS,
+    DAEMON_SETS,
+    CONTROLLER_REVISIONS,
     JOBS,
     DISRUPTION_BUDGETS,
     _kind("", "configmaps", "ConfigMap"),
@@ -24,7 +34,6 @@ OWNED: tuple[Resource[Object], ...] = (
     _kind("", "services", "Service"),
     _kind("", "serviceaccounts", "ServiceAccount"),
     _kind("", "persistentvolumeclaims", "PersistentVolumeClaim"),
-    _kind("apps", "daemonsets", "DaemonSet"),
     _kind("apps", "statefulsets", "StatefulSet"),
     LEASES,
     NODES,
@@ -37,7 +46,6 @@ NAMESPACED: tuple[Resource[Object], ...] = (
     _kind("", "endpoints", "Endpoints"),
     _kind("", "resourcequotas", "ResourceQuota"),
     _kind("", "limitranges", "LimitRange"),
-    _kind("apps", "controllerrevisions", "ControllerRevision"),
     _kind("discovery.k8s.io", "endpointslices", "EndpointSlice"),
     _kind("rbac.authorization.k8s.io", "roles", "Role"),
     _kind("rbac.authorization.k8s.io", "rolebindings", "RoleBinding"),

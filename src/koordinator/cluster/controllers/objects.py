@@ -68,6 +68,41 @@ class Deployment(Object):
     status: DeploymentStatus = msgspec.field(default_factory=DeploymentStatus)
 
 
+class DaemonSetUpdateStrategy(Struct):
+    type: str = "RollingUpdate"
+    rolling_update: RollingUpdate | None = None
+
+
+class DaemonSetSpec(Struct):
+    selector: LabelSelector | None = None
+    template: Template = msgspec.field(default_factory=dict)
+    update_strategy: DaemonSetUpdateStrategy = msgspec.field(default_factory=DaemonSetUpdateStrategy)
+    min_ready_seconds: int = 0
+    revision_history_limit: int | None = None
+
+
+class DaemonSetStatus(Struct):
+    observed_generation: int = 0
+    current_number_scheduled: int = 0
+    number_misscheduled: int = 0
+    desired_number_scheduled: int = 0
+    number_ready: int = 0
+    updated_number_scheduled: int = 0
+    number_available: int = 0
+    number_unavailable: int = 0
+    collision_count: int | None = None
+
+
+class DaemonSet(Object):
+    spec: DaemonSetSpec = msgspec.field(default_factory=DaemonSetSpec)
+    status: DaemonSetStatus = msgspec.field(default_factory=DaemonSetStatus)
+
+
+class ControllerRevision(Object):
+    data: dict[str, Any] | None = None
+    revision: int = 0
+
+
 class JobSpec(Struct):
     parallelism: int | None = None
     completions: int | None = None
@@ -149,6 +184,8 @@ class CustomResourceDefinition(Object):
 
 REPLICA_SETS = Resource("apps", "v1", "replicasets", "ReplicaSet", ReplicaSet)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", Deployment)
+DAEMON_SETS = Resource("apps", "v1", "daemonsets", "DaemonSet", DaemonSet)
+CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision", ControllerRevision)
 JOBS = Resource("batch", "v1", "jobs", "Job", Job)
 DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", DisruptionBudget)
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", Namespace, namespaced=False)

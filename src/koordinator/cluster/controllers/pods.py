@@ -37,6 +37,23 @@ def available_in(pod: Pod, min_ready_seconds: int, now: float) -> float | None:
     return max(0.0, (since if since is not None else now) + min_ready_seconds - now)
 
 
+def ended_at(pod: Pod) -> float | None:
+    """When the last container ended."""
+    ends = [
+        parse_time(status.state.terminated.finished_at)
+        for status in pod.status.container_statuses or []
+        if status.state is not None and status.state.terminated is not None
+    ]
+    return max((end for end in ends if end is not None), default=None)
+
+
+def listed(verb: str, names: list[str]) -> str:
+    """``Created pod: a`` for one, the first few and the count for many: one event a batch, not one a pod."""
+    if len(names) == 1:
+        return f"{verb} pod: {names[0]}"
+    return f"{verb} {len(names)} pods: {', '.join(names[:3])}" + (", …" if len(names) > 3 else "")
+
+
 def giving_up_order(pod: Pod) -> tuple[object, ...]:
     """Sort key: the pods that are missed least come first.
 

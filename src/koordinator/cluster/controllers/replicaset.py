@@ -12,7 +12,8 @@ from koordinator.api.selectors import is_empty, matches, problem
 from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
 from koordinator.cluster.controllers.objects import REPLICA_SETS, ReplicaSet, ReplicaSetStatus
-from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim, controller_reference
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim
+from koordinator.kube.owners import controller_reference
 
 BURST = 500
 """At most so many pods are made or given up at once; the rest follows when these have been."""
@@ -57,7 +58,7 @@ def _scale(rs: ReplicaSet, active: list[Pod], now: float) -> list[Change]:
         bodies = [_pod(rs, f"{rs.metadata.uid}/{now}/{index}") for index in range(min(-surplus, BURST))]
         names = [body["metadata"]["name"] for body in bodies]
         creates = [Create(PODS, rs.namespace, body) for body in bodies]
-        return [*creates, Tell(rs, "SuccessfulCreate", _listed("Created", names))]
+        return [*creates, Tell(rs, "SuccessfulCreate", pods_.listed("Created", names))]
     return []
 
 
@@ -66,14 +67,7 @@ def _pod(rs: ReplicaSet, token: str) -> dict[str, Any]:
 
 
 def _named(verb: str, losers: list[Pod]) -> str:
-    return _listed(verb, [pod.name for pod in losers])
-
-
-def _listed(verb: str, names: list[str]) -> str:
-    """``Created pod: a`` for one, the first few and the count for many: one event a batch, not one a pod."""
-    if len(names) == 1:
-        return f"{verb} pod: {names[0]}"
-    return f"{verb} {len(names)} pods: {', '.join(names[:3])}" + (", …" if len(names) > 3 else "")
+    return pods_.listed(verb, [pod.name for pod in losers])
 
 
 def _status(rs: ReplicaSet, active: list[Pod], now: float, fault: str = "") -> list[Change]:

@@ -42,12 +42,12 @@ def set_view(hub: Hub) -> View[ReplicaSet]:
     return view
 
 
-def _owner_key(obj: Object, kind: str) -> str | None:
+def owner_key(obj: Object, kind: str) -> str | None:
     owner = obj.owner
     return f"{obj.namespace}/{owner.name}" if owner is not None and owner.kind == kind else None
 
 
-class _Base:
+class Base:
     """What these controllers have in common: a queue that they fill from views."""
 
     def __init__(self, clock: Clock) -> None:
@@ -66,7 +66,7 @@ class _Base:
         return []
 
 
-class ReplicaSetController(_Base):
+class ReplicaSetController(Base):
     """Keys are replica sets."""
 
     name = "replicaset"
@@ -97,7 +97,7 @@ class ReplicaSetController(_Base):
             if pod is None:
                 continue
             if pod.owner is not None:
-                self._add(_owner_key(pod, "ReplicaSet"))
+                self._add(owner_key(pod, "ReplicaSet"))
         if new is not None and new.owner is None:
             self._adopters(new)
 
@@ -109,7 +109,7 @@ class ReplicaSetController(_Base):
                     self._add(rs.key)
 
 
-class DeploymentController(_Base):
+class DeploymentController(Base):
     """Keys are deployments."""
 
     name = "deployment"
@@ -158,7 +158,7 @@ class DeploymentController(_Base):
     def _set_changed(self, old: ReplicaSet | None, new: ReplicaSet | None) -> None:
         for rs in (old, new):
             if rs is not None and rs.owner is not None:
-                self._add(_owner_key(rs, "Deployment"))
+                self._add(owner_key(rs, "Deployment"))
         if new is not None and new.owner is None:
             for deployment in self._deployments.items():
                 if deployment.namespace == new.namespace:
@@ -168,11 +168,11 @@ class DeploymentController(_Base):
         """Only a pod that left for good matters: a rollout may be waiting for its place."""
         if old is None or (new is not None and pods_.is_active(new) == pods_.is_active(old)):
             return
-        if (key := _owner_key(old, "ReplicaSet")) is not None and (rs := self._sets.get(key)) is not None:
-            self._add(_owner_key(rs, "Deployment"))
+        if (key := owner_key(old, "ReplicaSet")) is not None and (rs := self._sets.get(key)) is not None:
+            self._add(owner_key(rs, "Deployment"))
 
 
-class JobController(_Base):
+class JobController(Base):
     """Keys are jobs."""
 
     name = "job"
@@ -205,10 +205,10 @@ class JobController(_Base):
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         for pod in (old, new):
             if pod is not None:
-                self._add(_owner_key(pod, "Job"))
+                self._add(owner_key(pod, "Job"))
 
 
-class DisruptionController(_Base):
+class DisruptionController(Base):
     """Keys are disruption budgets."""
 
     name = "disruption"
@@ -239,11 +239,11 @@ class DisruptionController(_Base):
 
     def _scale_of(self, pod: Pod) -> tuple[str, int] | None:
         """The replicas of the pod's deployment, else of its replica set."""
-        key = _owner_key(pod, "ReplicaSet")
+        key = owner_key(pod, "ReplicaSet")
         rs = self._sets.get(key) if key else None
         if rs is None:
             return None
-        parent = _owner_key(rs, "Deployment")
+        parent = owner_key(rs, "Deployment")
         deployment = self._deployments.get(parent) if parent else None
         if deployment is not None:
             return deployment.metadata.uid, revisions.wanted_replicas(deployment)

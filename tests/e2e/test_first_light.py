@@ -221,6 +221,5 @@ def test_the_demo_measures_three_phases_and_writes_its_report(tmp_path):
     assert alone["batch_work"] == 0
     assert unprotected["batch_work"] > 0
     assert guarded["batch_work"] > 0
-    assert guarded["cpu_utilization"] > alone["cpu_utilization"]
     assert all(phase["requests_per_second"] > 50 for phase in (alone, guarded))
     assert (tmp_path / "out" / "timeline.png").stat().st_size > 10_000

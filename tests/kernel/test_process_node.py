@@ -192,6 +192,7 @@ async def test_cgroups_as_the_kubelet_makes_them(cluster):
                 assert cgroup_file("cpu", directory, "cpu.cfs_quota_us") == "50000"
                 assert cgroup_file("memory", directory, "memory.limit_in_bytes") == str(64 * MI)
             assert cgroup_file("cpu", f"{root}/burstable", "cpu.shares") == "256"
+            assert cgroup_file("cpu", root, "cpu.shares") == cgroup_file("cpu", str(Path(root).parent), "cpu.shares")
             assert cgroup_file("cpu", best_dir, "cpu.shares") == "2"
             assert cgroup_file("cpu", best_dir, "cpu.cfs_quota_us") == "-1"
         [pid] = cgroup_file("cpu", container, "cgroup.procs").split()

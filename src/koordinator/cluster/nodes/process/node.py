@@ -183,10 +183,17 @@ class ProcessNode:
     # Cgroups
 
     def _make_classes(self) -> None:
-        """The kubepods directories. Their limits are the node's; the classes share as with the kubelet."""
+        """The kubepods directories. Their limits are the node's; the classes share as with the kubelet.
+
+        The cluster's own directory above weighs the same, so that pods compete with the rest of the machine as they would below
+        a kubelet's, which has kubepods at the top.
+        """
         own = machine.allocatable(self.options)
         memory = own[MEMORY] if MEMORY in self.options.reserved else None
-        self.cgroups.create(self.root, limits.Limits(shares=limits.shares(own[CPU]), memory=memory))
+        shares = limits.shares(own[CPU])
+        if self.options.cgroup_parent:
+            self.cgroups.create(self.options.cgroup_parent, limits.Limits(shares=shares))
+        self.cgroups.create(self.root, limits.Limits(shares=shares, memory=memory))
         for name in ("burstable", "besteffort"):
             self.cgroups.create(f"{self.root}/{name}", limits.Limits(shares=limits.MIN_SHARES))
 

@@ -42,8 +42,9 @@ def _absent(folder: str) -> int:
 def _line(outcome: "suite.Outcome") -> str:
     if outcome.passed is None:
         return f"{outcome.name} -/{outcome.total} (no adapter yet)"
-    note = f" ({len(outcome.disputed)} disputed)" if outcome.disputed else ""
-    return f"{outcome.name} {outcome.passed}/{outcome.total}{note}"
+    notes = [(len(outcome.disputed), "disputed"), (outcome.not_yet, "not yet")]
+    told = ", ".join(f"{number} {what}" for number, what in notes if number)
+    return f"{outcome.name} {outcome.passed}/{outcome.total}{f' ({told})' if told else ''}"
 
 
 def _report(outcomes: "list[suite.Outcome]") -> int:
@@ -55,7 +56,8 @@ def _report(outcomes: "list[suite.Outcome]") -> int:
     passed = sum(outcome.passed or 0 for outcome in outcomes)
     total = sum(outcome.total for outcome in outcomes if outcome.passed is not None)
     disputed = sum(len(outcome.disputed) for outcome in outcomes)
-    print(f"{passed}/{total} passed, {failed} failed, {disputed} disputed")
+    not_yet = sum(outcome.not_yet for outcome in outcomes)
+    print(f"{passed}/{total} passed, {failed} failed, {disputed} disputed{f', {not_yet} not yet' if not_yet else ''}")
     return 1 if failed else 0
 
 

@@ -4,14 +4,15 @@ A vector file ``AREA-TOPIC.json`` is a list of ``{"name", "about", "input", "exp
 ``ADAPTERS["TOPIC"]`` of the module ``adapters/AREA.py`` (dashes as underscores): it takes the input, calls our code and returns
 what to compare. A case passes when every key of ``expected`` is in the answer with an equal value (floats within 1e-9).
 An area that must compare otherwise gives ``DIFFERENCE["TOPIC"]``, a function of expected and actual that returns "" when they
-agree, else the difference.
+agree, else the difference. An area that is being built says which operations its adapter knows with ``OPERATIONS["TOPIC"]``, a
+collection of values of the input's ``op``: cases of others are counted as not yet run.
 """
 
 import importlib
 import importlib.util
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,18 +27,21 @@ class Failure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One file. ``passed`` is None where there is no adapter yet."""
+    """One file. ``passed`` is None where there is no adapter yet; ``not_yet`` are cases of operations that are not built."""
 
     name: str
     passed: int | None
     total: int
     failures: Sequence[Failure] = ()
     disputed: Sequence[Failure] = ()
+    not_yet: int = 0
 
 
 class Adapter(NamedTuple):
     run: Callable[[Any], Any]
     difference: Callable[[Any, Any], str]
+    operations: Collection[str] | None = None
+    """The operations that it knows; None for all."""
 
 
 def vector_files(folder: Path, area: str = "") -> list[Path]:
@@ -61,7 +65,8 @@ def find_adapter(stem: str) -> Adapter | None:
         module = importlib.import_module(module_name)
         topic = "-".join(parts[cut:])
         if (run := module.ADAPTERS.get(topic)) is not None:
-            return Adapter(run, getattr(module, "DIFFERENCE", {}).get(topic, difference))
+            known = getattr(module, "OPERATIONS", {}).get(topic)
+            return Adapter(run, getattr(module, "DIFFERENCE", {}).get(topic, difference), known)
     return None
 
 
@@ -75,10 +80,11 @@ def run_file(path: Path, disputed: dict[tuple[str, str], str], adapter: Adapter 
         return Outcome(path.stem, 0, 1, [Failure("(file)", "not a vector file: it is not a list of cases")])
     if adapter is None:
         return Outcome(path.stem, None, len(cases))
-    failures = [Failure(str(case.get("name")), reason) for case in cases if (reason := run_case(adapter, case))]
+    built = [case for case in cases if adapter.operations is None or case["input"].get("op") in adapter.operations]
+    failures = [Failure(str(case.get("name")), reason) for case in built if (reason := run_case(adapter, case))]
     excused = [failure for failure in failures if (path.stem, failure.case) in disputed]
     open_ = [failure for failure in failures if (path.stem, failure.case) not in disputed]
-    return Outcome(path.stem, len(cases) - len(failures), len(cases), open_, excused)
+    return Outcome(path.stem, len(built) - len(failures), len(cases), open_, excused, len(cases) - len(built))
 
 
 def run_case(adapter: Adapter, case: dict[str, Any]) -> str:

@@ -60,6 +60,12 @@ def test_a_disputed_case_does_not_fail_the_run(folder):
     assert (outcome.passed, outcome.total, list(outcome.failures), len(outcome.disputed)) == (1, 3, [], 2)
 
 
+def test_operations_that_are_not_built_are_counted_apart(folder):
+    adapter = suite.find_adapter("protocol-cpuset")._replace(operations={"equal"})
+    outcome = suite.run_file(folder / "protocol-cpuset.json", {}, adapter)
+    assert (outcome.passed, outcome.total, outcome.not_yet, [one.case for one in outcome.failures]) == (1, 3, 1, ["wrong"])
+
+
 def test_an_absent_default_folder_is_fine(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     assert run.main([]) == 0

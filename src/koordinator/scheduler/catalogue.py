@@ -19,6 +19,7 @@ from koordinator.scheduler.engine.pernode import adapted, is_per_node
 from koordinator.scheduler.plugins import resources_fit_plus, scarce_resource_avoidance, scheduling_hint
 from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
 from koordinator.scheduler.plugins.default_binder import DefaultBinder
+from koordinator.scheduler.plugins.default_pre_bind import DefaultPreBind
 from koordinator.scheduler.plugins.load_aware import args as load_aware
 from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
 from koordinator.scheduler.plugins.node_affinity import NodeAffinity
@@ -48,7 +49,7 @@ class Entry(NamedTuple):
 PLANNED = frozenset(
     (
         *("NodePorts", "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone", "PodTopologySpread"),
-        *("InterPodAffinity", "DynamicResources", "DefaultPreemption", "ImageLocality", "DefaultPreBind"),
+        *("InterPodAffinity", "DynamicResources", "DefaultPreemption", "ImageLocality"),
         *("NodeNUMAResource", "Reservation", "Coscheduling", "DeviceShare", "ElasticQuota"),
     )
 )
@@ -108,6 +109,7 @@ BUILT: tuple[Entry, ...] = (
         lambda _, args: SchedulingHint(args),
         Kind(scheduling_hint.SchedulingHintArgs, checked=scheduling_hint.checked),
     ),
+    Entry(DefaultPreBind, lambda handle, _: DefaultPreBind(handle.store, handle.clock)),
     Entry(DefaultBinder, lambda handle, _: DefaultBinder(handle.store)),
 )
 

@@ -18,6 +18,13 @@ _QUEUES = (Where.ACTIVE, Where.BACKOFF, Where.UNSCHEDULABLE, Where.GATED)
 Labels = tuple[str, ...]
 
 
+def job_size(pods: int) -> str:
+    """The label of a job's size: by the hundred, up to a thousand."""
+    if pods <= 0:
+        return "0"
+    return f"{(pods - 1) // 100 * 100 + 1}-{(pods - 1) // 100 * 100 + 100}" if pods <= 1000 else "1000+"
+
+
 class Histogram:
     """Counts per bucket, by label values."""
 

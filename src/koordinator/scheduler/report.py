@@ -16,6 +16,7 @@ from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, Conflict, NotFound
 from koordinator.kube.events import Recorder
 from koordinator.kube.store import PatchType, Store
+from koordinator.scheduler import reservation_event
 from koordinator.scheduler.engine.binding import Binding
 from koordinator.scheduler.engine.framework import Diagnosis
 from koordinator.scheduler.engine.queue import QueuedPod
@@ -88,6 +89,8 @@ class Reporter:
         pod.last_message = message
         obj = pod.info.pod
         self._recorder.event(obj, "Warning", "FailedScheduling", _note(message))
+        if reservation_event.wanted(obj) and (told := reservation_event.message(message)) is not None:
+            self._recorder.event(obj, "Warning", reservation_event.REASON, _note(told))
         if obj.metadata.deletion_timestamp is None and not _says(obj, reason, message):
             if pod.info.uid not in self._patches:
                 self._to_patch.put_nowait(pod.info.uid)

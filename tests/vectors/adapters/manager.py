@@ -27,7 +27,7 @@ from koordinator.manager.webhooks.quotas import admission, rules, topology
 
 
 def batch_case(case):
-    metric = inputs.reported(msgspec.convert(case.get("nodeMetric") or {}, NodeMetric))
+    metric = inputs.reported(msgspec.convert(case.get("nodeMetric") or {}, NodeMetric).status)
     strategy = msgspec.convert(case["strategy"], ColocationStrategy)
     if batch.stale(metric.updated, parse_time(case["now"]), strategy.degrade_time_minutes):
         return {"reset": True, "message": batch.DEGRADED}
@@ -45,7 +45,7 @@ def batch_case(case):
 
 
 def mid_case(case):
-    metric = inputs.reported(msgspec.convert(case.get("nodeMetric") or {}, NodeMetric))
+    metric = inputs.reported(msgspec.convert(case.get("nodeMetric") or {}, NodeMetric).status)
     strategy = msgspec.convert(case["strategy"], ColocationStrategy)
     if batch.stale(metric.updated, parse_time(case["now"]), strategy.degrade_time_minutes):
         return {"reset": True, "message": mid.DEGRADED}

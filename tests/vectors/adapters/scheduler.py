@@ -7,11 +7,19 @@ from koordinator.api.core import Node, NodeAffinity, Pod
 from koordinator.api.meta import format_time
 from koordinator.api.slo import NodeMetric
 from koordinator.clock import ManualClock
+from koordinator.errors import ConfigInvalid
+from koordinator.scheduler import reservation_event
+from koordinator.scheduler.catalogue import built_in
+from koordinator.scheduler.config import multipoint
+from koordinator.scheduler.config.read import plugin_args
+from koordinator.scheduler.config.types import PluginRef, Plugins, PluginSet
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.compile import Compiled
-from koordinator.scheduler.engine.framework import UNRESOLVABLE, Diagnosis
+from koordinator.scheduler.engine.framework import UNRESOLVABLE, Code, Diagnosis
+from koordinator.scheduler.engine.hooks import Nominating, taken_over
 from koordinator.scheduler.engine.pod import PodReader
 from koordinator.scheduler.engine.profile import Profile
+from koordinator.scheduler.metrics import job_size
 from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
 from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs, defaulted, dimensions
 from koordinator.scheduler.plugins.load_aware.estimator import Estimator, node_amounts
@@ -19,7 +27,11 @@ from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
 from koordinator.scheduler.plugins.node_affinity import NodeAffinity as NodeAffinityPlugin
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.plugins.resources_fit import FitArgs, NodeResourcesFit, Point, ResourceWeight
+from koordinator.scheduler.plugins.resources_fit_plus import FitPlusArgs, NodeResourcesFitPlus, pod_request
+from koordinator.scheduler.plugins.scarce_resource_avoidance import ScarceArgs, ScarceResourceAvoidance
+from koordinator.scheduler.plugins.scheduling_hint import SchedulingHint, SchedulingHintArgs
 from koordinator.scheduler.plugins.taint_toleration import TaintToleration
+from koordinator.scheduler.sync_barrier import reached
 
 NOW = ManualClock().now()
 
@@ -148,10 +160,6 @@ LOADAWARE_OPERATIONS = {
 }
 
 
-def loadaware_case(case):
-    return LOADAWARE_OPERATIONS[case["op"]](case)
-
-
 # --- kube-scheduler's own ----------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +230,104 @@ NATIVE_OPERATIONS = {
     "nodeAffinityScore": lambda case: both_scores(affinity(case), case["pod"]),
     "fitErrorMessage": fit_error,
 }
-"""Run by ``tests/scheduler/test_native_vectors.py`` until every operation of the file is built."""
 
-ADAPTERS = {"loadaware": loadaware_case}
+# --- NodeResourcesFitPlus, ScarceResourceAvoidance -------------------------------------------------------------------------
+
+
+def fit_plus(case):
+    args = msgspec.convert(case.get("args") or {}, FitPlusArgs)
+    return World(lambda _: NodeResourcesFitPlus(args), [case["node"]], case.get("podsOnNode") or ())
+
+
+def scarce(case):
+    args = msgspec.convert(case.get("args") or {}, ScarceArgs)
+    return World(lambda _: ScarceResourceAvoidance(args), [case["node"]])
+
+
+def only_score(world, pod):
+    return {"score": next(iter(world.scores(pod)[0].values()))}
+
+
+FITPLUS_OPERATIONS = {
+    "nodeResourcesFitPlusScore": lambda case: only_score(fit_plus(case), case["pod"]),
+    "nodeResourcesFitPlusPodRequest": lambda case: {"value": pod_request(read_pod(case["pod"]).pod, case["resource"])},
+    "scarceResourceAvoidanceScore": lambda case: only_score(scarce(case), case["pod"]),
+}
+
+
+# --- what is around plugins --------------------------------------------------------------------------------------------------
+
+
+def reservation_level(case):
+    found = reservation_event.message(case["message"])
+    return {"emit": found is not None, "message": found}
+
+
+def nominating(case):
+    status, info = case["status"], case["nominatingInfo"]
+    wanted = Nominating(info["mode"], info["nodeName"])
+    plugin, node = status["plugin"], case["pod"]["spec"]["nodeName"]
+    found = taken_over(wanted, status["code"], plugin, plugin, node)
+    return {"mode": found.mode, "nodeName": found.node}
+
+
+def validate(case):
+    try:
+        plugin_args(case["kind"].removesuffix("Args"), case["args"], built_in(), "args")
+    except ConfigInvalid:
+        return {"valid": False}
+    return {"valid": True}
+
+
+def hint(case):
+    args = SchedulingHintArgs(max_hint_nodes=case["maxHintNodes"])
+    plugin = SchedulingHint(args)
+    pod = read_pod({"metadata": {"name": "p", "annotations": case["annotations"]}, "spec": {}})
+    compiled = Compiled(Profile(["x"], [PrioritySort(), plugin]), pod, Cluster().columns)
+    if compiled.status is not None and compiled.status.code is Code.ERROR:
+        return {"error": True}
+    allowed = case["preFilterNodeNames"]
+    preferred = plugin.prefer_nodes(compiled.state, frozenset(allowed) if allowed is not None else None)
+    return {
+        "preFilterNodes": sorted(compiled.only) if compiled.only is not None else None,
+        "preferredNodes": list(preferred) or None,
+    }
+
+
+def prebind(case):
+    plugins = multipoint.with_default_prebind(msgspec.convert(case["plugins"], Plugins))
+    return {"preBindEnabled": [one.name for one in plugins.pre_bind.enabled or ()]}
+
+
+def multi_point(case):
+    def refs(names):
+        return [PluginRef(name=name) for name in names]
+
+    own = PluginSet(enabled=refs(case["enabled"]), disabled=refs(case["disabled"]))
+    return {"order": [one.name for one in multipoint.expanded(refs(case["multiPoint"]), own, lambda _: True)]}
+
+
+FRAMEWORK_OPERATIONS = {
+    "reservationLevelMessage": reservation_level,
+    "takeoverNominatingInfo": nominating,
+    "validateArgs": validate,
+    "schedulingHint": hint,
+    "appendDefaultPreBind": prebind,
+    "expandMultiPoint": multi_point,
+    "gangJobSizeBucket": lambda case: {"label": job_size(case["size"])},
+    "resourceVersionReached": lambda case: {"reached": reached(case["current"], case["target"])},
+}
+
+OPERATIONS = {
+    "loadaware": LOADAWARE_OPERATIONS,
+    "fitplus": FITPLUS_OPERATIONS,
+    "framework": FRAMEWORK_OPERATIONS,
+    "native": NATIVE_OPERATIONS,
+}
+
+
+def adapter(topic):
+    return lambda case: OPERATIONS[topic][case["op"]](case)
+
+
+ADAPTERS = {topic: adapter(topic) for topic in OPERATIONS}

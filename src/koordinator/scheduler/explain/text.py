@@ -92,7 +92,7 @@ def _changes(verdicts: Iterable[NodeVerdict]) -> list[str]:
         if all(refusal.remedies for refusal in verdict.refusals) and len(lines) < _CHANGES:
             texts = [one.text for refusal in verdict.refusals for one in refusal.remedies]
             lines.append(f"  {verdict.node}: {', and '.join(texts)}")
-    return ["", "It would fit with the smallest of these changes first:", *lines] if lines else []
+    return ["", "Any one of these would let it in, the smallest change first:", *lines] if lines else []
 
 
 def of_node(answer: NodeExplanation) -> str:

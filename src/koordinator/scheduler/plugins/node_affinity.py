@@ -64,7 +64,7 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
         enforced = _required(self.added, nodes)
         ask = state[self.name] = _Ask(
             all_of(enforced) if enforced else None,
-            _pods_own(pod.pod.spec, affinity, nodes),
+            pods_own(pod.pod.spec, affinity, nodes),
             [(weight, term(one, nodes)) for weight, one in _preferences(affinity, self.added)],
         )
         if ask.enforced is None and ask.required is None:
@@ -93,8 +93,8 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
         wanted = [(key, f"{key}={value}") for key, value in (spec.node_selector or {}).items() if here.get(key) != value]
         for affinity in (node_affinity(spec), self.added):
             alternatives = [_unmet(one, nodes, row) for one in _terms(affinity) or ()]
-            if alternatives:
-                wanted += sorted(alternatives, key=len)[0]
+            fewest = min(map(len, alternatives), default=0)
+            wanted += next((one for one in alternatives if len(one) == fewest), [])
         return [
             Remedy("affinity", f"do not require {text}", have=f"label {key}: {here.get(key, 'absent')!s}")
             for key, text in wanted
@@ -137,7 +137,8 @@ def _required(affinity: Wanted | None, nodes: Columns) -> list[Match]:
     return [terms(wanted, nodes)] if wanted is not None else []
 
 
-def _pods_own(spec: PodSpec, affinity: Wanted | None, nodes: Columns) -> Match | None:
+def pods_own(spec: PodSpec, affinity: Wanted | None, nodes: Columns) -> Match | None:
+    """Which nodes the pod's nodeSelector and required affinity allow; None when they say nothing."""
     matches = [labels_equal(spec.node_selector, nodes)] if spec.node_selector else []
     matches += _required(affinity, nodes)
     return all_of(matches) if matches else None

@@ -153,7 +153,7 @@ async def test_the_everyday_verbs(kubectl):
             "{containers: [{name: a, image: x, resources: {limits: {cpu: 1x}}}]}",
             "spec.containers[0].resources.limits.cpu: '1x' is not a quantity",
         ),
-        ("Pod", "{containers: 3}", "$.spec.containers"),
+        ("Pod", "{containers: 3}", "spec.containers"),
     ],
 )
 async def test_mistakes_are_told_in_one_sentence(kubectl, kind, spec, words):

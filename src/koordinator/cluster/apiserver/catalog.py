@@ -1,5 +1,7 @@
 """Which resources there are, right now: the built-in kinds and those that custom resource definitions add."""
 
+import hashlib
+
 from koordinator.cluster.apiserver.kinds.base import Kind
 from koordinator.cluster.apiserver.store import Store
 
@@ -23,6 +25,12 @@ class Catalog:
 
     def get(self, group: str, version: str, plural: str) -> Kind | None:
         return self._kinds.get((group, version, plural))
+
+    @property
+    def digest(self) -> str:
+        """A name for this set of kinds that no other set has, not in another run of the server either."""
+        described = sorted((*where, str(kind.rules.schema)) for where, kind in self._kinds.items())
+        return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
 
     def all(self) -> list[Kind]:
         return list(self._kinds.values())

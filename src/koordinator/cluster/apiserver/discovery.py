@@ -8,7 +8,6 @@ from koordinator.cluster.apiserver.calls import Answer
 from koordinator.cluster.apiserver.catalog import Catalog
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
 
-_VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _SUBRESOURCES: dict[str, tuple[str, str, str, list[str]]] = {
     # subresource → group, version and kind of its body ("" = its resource's), verbs
@@ -102,7 +101,7 @@ def _entries(kind: Kind) -> list[Json]:
         "singularName": _singular(kind),
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": _VERBS,
+        "verbs": list(kind.verbs),
     }
     if kind.short_names:
         own["shortNames"] = list(kind.short_names)
@@ -139,7 +138,7 @@ def _whole(kind: Kind) -> Json:
         "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": _singular(kind),
-        "verbs": _VERBS,
+        "verbs": list(kind.verbs),
     }
     if kind.short_names:
         entry["shortNames"] = list(kind.short_names)

@@ -15,7 +15,7 @@ from koordinator.cluster.apiserver import protobuf
 from koordinator.cluster.apiserver.calls import JSON_TYPE, Answer, Call, parse_query, parse_target
 from koordinator.cluster.apiserver.catalog import Catalog
 from koordinator.cluster.apiserver.discovery import VERSION, Discovery
-from koordinator.cluster.apiserver.openapi import OpenApi
+from koordinator.cluster.apiserver.openapi.documents import OpenApi
 from koordinator.cluster.apiserver.refusals import Refused, broken, no_such_path, not_allowed, status_of
 from koordinator.cluster.apiserver.router import Result, Router, Stream
 from koordinator.kube.errors import ApiError
@@ -40,7 +40,7 @@ class Handler:
         try:
             answer = self._open_to_all(path) or await self._answer(request, path, query)
             if isinstance(answer, Answer):
-                return _plain(answer)
+                return _unless_known(request, answer) or _plain(answer)
             return await _stream(request, answer)
         except ApiError as err:
             return _refusal(err)
@@ -91,6 +91,14 @@ class Handler:
 
 def _plain(answer: Answer) -> web.Response:
     return web.Response(status=answer.code, body=answer.body, content_type=None, headers=_headers(answer))
+
+
+def _unless_known(request: web.BaseRequest, answer: Answer) -> web.Response | None:
+    """304 when the client has this very answer already."""
+    tag = (answer.headers or {}).get("ETag")
+    if tag is None or request.headers.get("If-None-Match") != tag:
+        return None
+    return web.Response(status=304, headers={"ETag": tag})
 
 
 def _headers(answer: Answer) -> dict[str, str]:

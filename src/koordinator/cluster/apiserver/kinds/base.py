@@ -9,6 +9,7 @@ from koordinator.api.meta import Object
 from koordinator.cluster.apiserver.refusals import FieldError, Refused, bad_request
 
 Json = dict[str, Any]
+VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 NO_FIELDS: dict[str, str] = {}
 
 
@@ -36,6 +37,7 @@ class Rules:
     strategic = True  # knows strategic merge patch
     status_owns_metadata = True  # a status write may change labels and annotations too
     label_names = False  # names are DNS labels, not subdomains
+    schema: Json | None = None  # of kinds that Kubernetes' own schemas do not describe
     path_names = False  # names are anything that fits into a path
 
     def index(self, obj: Json) -> dict[str, str]:
@@ -85,6 +87,7 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
     subresources: frozenset[str] = frozenset()
     singular: str = ""
     list_kind: str = ""
+    verbs: tuple[str, ...] = VERBS
 
     @property
     def key(self) -> str:

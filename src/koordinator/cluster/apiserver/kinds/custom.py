@@ -10,7 +10,7 @@ from koordinator.clock import Clock
 from koordinator.cluster.apiserver.kinds import columns, jsonpath
 from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules
 from koordinator.cluster.apiserver.kinds.fields import unknown_fields
-from koordinator.cluster.apiserver.kinds.schema import Node, compile_schema, complete, errors, unknown
+from koordinator.cluster.apiserver.kinds.schema import compile_schema, complete, errors, unknown
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
 
 _KEPT = ("apiVersion", "kind", "metadata")
@@ -152,8 +152,9 @@ class CustomRules(Rules):
     strategic = False
     status_owns_metadata = False
 
-    def __init__(self, schema: Node, shown: tuple[Column, ...], *, has_status: bool) -> None:
-        self._schema, self.columns, self.has_status = schema, shown, has_status
+    def __init__(self, schema: Json, shown: tuple[Column, ...], *, has_status: bool) -> None:
+        self.schema, self.columns, self.has_status = schema, shown, has_status
+        self._schema = compile_schema(schema, root=True)
 
     def decode(self, obj: Json, kind: Kind, *, strict: bool = False) -> Json:
         if strict and (found := list(unknown(self._schema, obj, kept=_KEPT))):
@@ -178,7 +179,7 @@ def kinds_of(definition: Json) -> list[Kind]:
 
 def _kind(spec: Json, version: Json) -> Kind:
     names, subresources = spec["names"], version.get("subresources") or {}
-    schema = compile_schema(version["schema"]["openAPIV3Schema"], root=True)
+    schema = version["schema"]["openAPIV3Schema"]
     has_status = "status" in subresources
     return Kind(
         group=spec["group"],

@@ -6,7 +6,9 @@ import logging
 import aiohttp
 import pytest
 
+from koordinator.api.registry import SCHEDULE_EXPLANATIONS
 from koordinator.clock import SystemClock
+from koordinator.kube.errors import NotFound
 from koordinator.scheduler.app import App, SchedulerOptions
 from koordinator.scheduler.debug.flags import Flags, put
 from koordinator.scheduler.monitor import Monitor
@@ -125,3 +127,49 @@ def test_the_monitor_tells_of_late_pods_and_counts_them(caplog):
     monitor.ended("u1")
     assert monitor.timeouts == {"koord-scheduler": 2}
     assert caplog.messages[0].startswith("!!!CRITICAL TIMEOUT!!! scheduling pod default/slow(u1) took longer (31.0s)")
+
+
+async def test_a_question_is_answered_again_when_the_answer_changes_and_forgotten_in_time(world):
+    async def ask(name, key, **spec):
+        body = {"metadata": {"name": name}, "spec": {"questionObjectKey": key, **spec}}
+        await world.client.create(SCHEDULE_EXPLANATIONS, body, "default")
+
+    async def answer(name):
+        return (await world.client.get(SCHEDULE_EXPLANATIONS, name, "default")).status
+
+    await world.node("a")
+    await world.pod("big", cpu="6")
+    await ask("why", "default/big", ttl="1h")
+    await ask("who", "default/nobody")
+    await ask("gone", "default/big", ttl="1s")
+    await until(lambda: _told(answer("why")))
+    status = await answer("why")
+    assert (status.schedulable, status.failed_message) == (False, "0/1 nodes are available: 1 Insufficient cpu.")
+    details = status.detailed_explanation[0].schedule_explanation.node_failed_details
+    assert [(one.failed_plugin, one.reason, one.failed_nodes) for one in details] == [
+        ("NodeResourcesFit", "Insufficient cpu", ["a"])
+    ]
+    await until(lambda: _told(answer("who")))
+    assert "not found" in (await answer("who")).failed_message
+    await world.node("b", cpu="8")
+    await world.bound("big")
+    await until(lambda: _schedulable(answer("why")))
+    result = (await answer("why")).detailed_explanation[0].schedule_explanation.feasible_scheduling_result
+    assert [(one.name, one.node_name) for one in result] == [("big", "b")]
+    await until(lambda: _is_gone(answer("gone")))
+
+
+async def _told(status):
+    return (await status).last_update_time is not None
+
+
+async def _schedulable(status):
+    return (await status).schedulable
+
+
+async def _is_gone(status):
+    try:
+        await status
+    except NotFound:
+        return True
+    return False

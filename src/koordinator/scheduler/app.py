@@ -28,6 +28,7 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import WatchPlugin
 from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.explain.controller import Explanations
 from koordinator.scheduler.explain.explainer import Explainer
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.metrics import Metrics
@@ -82,6 +83,7 @@ class App:
         self.trace = Trace(self.explainer, self.flags, clock)
         self.scheduler.chosen, self.reporter.trace = self.trace.chosen, self.trace
         self.monitor = self.reporter.monitor
+        self.explanations = Explanations(store, self.explainer, clock, lambda: self.leading)
         self._woken = asyncio.Event()
         self.queue.woken = self._woken.set
         self.leading = False
@@ -108,6 +110,7 @@ class App:
         background = [tasks.create_task(work) for work in (self.recorder.run(), self.reporter.run(), self.binder.run())]
         try:
             background += await self._watch(tasks)
+            background.append(tasks.create_task(self.explanations.run()))
             on_ready()
             await self._lead(self._schedule)
         finally:

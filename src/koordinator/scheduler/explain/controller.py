@@ -1,0 +1,160 @@
+"""ScheduleExplanation objects: a question that is asked once and answered again whenever the answer changes.
+
+An answer is written when it differs, or once a minute as a sign of life; an object is deleted when its time to live is over.
+Working answers out costs time in a large cluster, so each round only takes so many and goes on where the last one ended.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from koordinator.api import durations
+from koordinator.api.explanation import (
+    DomainExplanation,
+    FeasiblePlacement,
+    NodeFailedDetail,
+    NodeLevelExplanation,
+    ScheduleExplanation,
+    ScheduleExplanationStatus,
+    in_order,
+)
+from koordinator.api.meta import format_time, parse_time
+from koordinator.api.registry import SCHEDULE_EXPLANATIONS
+from koordinator.clock import Clock
+from koordinator.kube.errors import ApiError, NotFound
+from koordinator.kube.informer import Informer
+from koordinator.kube.store import Store
+from koordinator.scheduler.explain.answers import PodExplanation
+from koordinator.scheduler.explain.explainer import Explainer, NotKnown
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT = 60.0
+ROUND_SECONDS, ROUND_BUDGET = 1.0, 0.02
+DEFAULT_TTL = 24 * 3600.0
+_NO_SUCH_KIND = 60.0
+
+
+class Explanations:
+    """Answers while ``leading()``."""
+
+    def __init__(self, store: Store, explainer: Explainer, clock: Clock, leading: Callable[[], bool]) -> None:
+        self._store, self._explainer, self._clock, self._leading = store, explainer, clock, leading
+        self._informer: Informer[ScheduleExplanation] = Informer(store, SCHEDULE_EXPLANATIONS, clock=clock)
+        self._turn: deque[str] = deque()
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        await self._until_there()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._informer.run())
+            await self._informer.synced()
+            while True:
+                await self._clock.sleep(ROUND_SECONDS)
+                if self._leading():
+                    await self._round()
+
+    async def _until_there(self) -> None:
+        """Wait for the CRD: a cluster without it needs no answers."""
+        while True:
+            try:
+                await self._store.list(SCHEDULE_EXPLANATIONS)
+            except NotFound:
+                await self._clock.sleep(_NO_SUCH_KIND)
+            except ApiError as err:
+                log.info("waiting for scheduleexplanations: %s", err)
+                await self._clock.sleep(ROUND_SECONDS)
+            else:
+                return
+
+    async def _round(self) -> None:
+        if not self._turn:
+            self._turn.extend(one.key for one in self._informer.items())
+        until = self._clock.monotonic() + ROUND_BUDGET
+        while self._turn and self._clock.monotonic() < until:
+            asked = self._informer.get(self._turn.popleft())
+            if asked is not None and asked.metadata.deletion_timestamp is None:
+                await self._answer(asked)
+
+    async def _answer(self, asked: ScheduleExplanation) -> None:
+        name, namespace, now = asked.metadata.name, asked.metadata.namespace, self._clock.now()
+        try:
+            if expired(asked, now):
+                await self._store.delete(SCHEDULE_EXPLANATIONS, name, namespace, uid=asked.metadata.uid)
+                return
+            status = status_of(self._explainer, asked.spec.question_object_key)
+            if worth_writing(asked.status, status, now):
+                await self._write(asked, status, now)
+        except NotFound:
+            return
+        except ApiError as err:
+            log.info("explanation %s is not written: %s", asked.key, err)
+        except Exception:  # a plugin's bug must not keep other questions from their answers
+            log.exception("explanation %s", asked.key)
+
+    async def _write(self, asked: ScheduleExplanation, status: ScheduleExplanationStatus, now: float) -> None:
+        body: dict[str, Any] = {"status": msgspec.to_builtins(status)}
+        body["status"]["lastUpdateTime"] = format_time(now)
+        meta = asked.metadata
+        await self._store.patch(SCHEDULE_EXPLANATIONS, meta.name, body, meta.namespace, subresource="status")
+
+
+def expired(asked: ScheduleExplanation, now: float) -> bool:
+    """Whether nobody waits for the answer any more. A ttl that cannot be read counts as the default."""
+    created = parse_time(asked.metadata.creation_timestamp)
+    try:
+        ttl = durations.parse(asked.spec.ttl) / 1e9 if asked.spec.ttl else DEFAULT_TTL
+    except ValueError:
+        ttl = DEFAULT_TTL
+    return created is not None and ttl > 0 and now > created + ttl
+
+
+def worth_writing(old: ScheduleExplanationStatus, new: ScheduleExplanationStatus, now: float) -> bool:
+    """A new answer, or the old one for a minute."""
+    written = parse_time(old.last_update_time)
+    if written is None or now - written >= HEARTBEAT:
+        return True
+    return msgspec.structs.replace(old, last_update_time=None) != new
+
+
+def status_of(explainer: Explainer, key: str) -> ScheduleExplanationStatus:
+    """The answer to a question about ``namespace/name``, without its time."""
+    namespace, slash, name = key.partition("/")
+    if not slash:
+        return ScheduleExplanationStatus(failed_message=f"questionObjectKey {key!r} is not namespace/name of a pod")
+    try:
+        answer = explainer.pod(namespace, name)
+    except NotKnown as err:
+        return ScheduleExplanationStatus(failed_message=f"pod {key} not found: {err.args[0]}")
+    domain = _domain(answer)
+    return ScheduleExplanationStatus(
+        schedulable=domain.schedulable, failed_message=domain.failed_message, detailed_explanation=[domain]
+    )
+
+
+def _domain(answer: PodExplanation) -> DomainExplanation:
+    """The whole cluster as the one domain."""
+    fits = bool(answer.node or answer.fitting)
+    message = "" if fits else answer.message
+    node = answer.node or (answer.closest[0].node if answer.fitting else "")
+    feasible = FeasiblePlacement(namespace=answer.namespace, name=answer.name, uid=answer.uid, node_name=node)
+    details = [
+        NodeFailedDetail(
+            failed_plugin=group.plugin,
+            reason=group.reason,
+            preempt_might_help=group.preempt_might_help,
+            failed_nodes=group.nodes,
+        )
+        for group in answer.groups
+    ]
+    explained = NodeLevelExplanation(
+        schedulable=fits,
+        failed_message=message,
+        feasible_scheduling_result=[feasible] if fits else None,
+        node_failed_details=in_order(details) or None,
+    )
+    return DomainExplanation(schedulable=fits, failed_message=message, schedule_explanation=explained)

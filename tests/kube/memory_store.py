@@ -1,26 +1,33 @@
-"""A handful of objects in memory with the API server's conflict rules, for tests that need virtual time."""
-
-import copy
+"""The memory store behind connections that can be cut off one by one, for tests of who copes with that."""
 
 import msgspec
 
-from koordinator.kube.errors import AlreadyExists, Conflict, NotFound, ServerUnavailable
-from koordinator.kube.patches import merge
+from koordinator.clock import ManualClock
+from koordinator.kube import memory
+from koordinator.kube.errors import ServerUnavailable
 
 
 class MemoryStore:
-    """get, create and merge patch. ``views`` of it can be cut off one by one."""
+    """One store, what it was asked, and ``view``s of it."""
 
     def __init__(self):
-        self.objects = {}
-        self.version = 0
+        self.real = memory.MemoryStore(ManualClock(), create_namespaces=True)
         self.calls = []
 
     def view(self):
         return View(self)
 
     def decoded(self, resource, key):
-        return msgspec.convert(self.objects[resource.plural, *key], resource.type)
+        namespace, name = key
+        return msgspec.convert(self.real.raw(resource, name, namespace), resource.type)
+
+    async def all(self, resource):
+        """In the order of creation."""
+        return sorted((await self.real.list(resource)).items, key=lambda obj: obj.metadata.creation_timestamp)
+
+    async def clear(self, resource):
+        for obj in (await self.real.list(resource)).items:
+            await self.real.delete(resource, obj.name, obj.namespace)
 
 
 class View:
@@ -40,29 +47,12 @@ class View:
 
     async def get(self, resource, name, namespace=""):
         self._enter("get", name)
-        if (resource.plural, namespace, name) not in self.store.objects:
-            raise NotFound(404, "NotFound", f"{name} not found")
-        return self.store.decoded(resource, (namespace, name))
+        return await self.store.real.get(resource, name, namespace)
 
     async def create(self, resource, obj, namespace=""):
-        name = obj["metadata"]["name"]
-        self._enter("create", name)
-        if (resource.plural, namespace, name) in self.store.objects:
-            raise AlreadyExists(409, "AlreadyExists", f"{name} exists")
-        return self._put(resource, namespace, name, copy.deepcopy(obj))
+        self._enter("create", obj["metadata"]["name"])
+        return await self.store.real.create(resource, obj, namespace)
 
     async def patch(self, resource, name, patch, namespace=""):
         self._enter("patch", name)
-        old = self.store.objects.get((resource.plural, namespace, name))
-        if old is None:
-            raise NotFound(404, "NotFound", f"{name} not found")
-        wanted = patch.get("metadata", {}).get("resourceVersion")
-        if wanted and wanted != old["metadata"]["resourceVersion"]:
-            raise Conflict(409, "Conflict", "the object has been modified")
-        return self._put(resource, namespace, name, merge(old, patch))
-
-    def _put(self, resource, namespace, name, obj):
-        self.store.version += 1
-        obj["metadata"] = {**obj["metadata"], "resourceVersion": str(self.store.version)}
-        self.store.objects[resource.plural, namespace, name] = obj
-        return self.store.decoded(resource, (namespace, name))
+        return await self.store.real.patch(resource, name, patch, namespace)

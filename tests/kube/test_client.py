@@ -1,6 +1,9 @@
 import asyncio
 import json
+import logging
+import re
 
+import msgspec
 import pytest
 
 from koordinator.api.registry import CONFIG_MAPS, NODES, PODS
@@ -15,8 +18,6 @@ ONE = f"{MAPS}/one"
 
 
 def opened(server, **settings):
-    import msgspec
-
     return Client(msgspec.structs.replace(server.config, **settings), FastClock())
 
 
@@ -304,3 +305,15 @@ async def test_many_calls_at_once_share_a_bounded_number_of_connections():
 async def test_using_a_client_that_is_not_open_says_so():
     with pytest.raises(RuntimeError, match="async with"):
         await Client(ClientConfig(server="http://127.0.0.1:1")).get(NODES, "n")
+
+
+async def test_requests_are_traced_without_secrets(caplog):
+    script = {"GET /api/v1/namespaces/default/configmaps/a": [Reply(body=config_map("a", 1))]}
+    async with Scripted(script) as server:
+        config = msgspec.structs.replace(server.config, token="hush-hush")
+        async with Client(config) as client:
+            with caplog.at_level(logging.DEBUG, logger="koordinator.kube.client"):
+                await client.get(CONFIG_MAPS, "a", "default")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "koordinator.kube.client"]
+    assert re.fullmatch(r"GET 127\.0\.0\.1:\d+/api/v1/namespaces/default/configmaps/a: 200 in \d+\.\d ms", line)
+    assert "hush-hush" not in caplog.text

@@ -22,8 +22,8 @@ class World:
         self.view = self.store.view()
         self.recorder = Recorder(self.view, "koord-scheduler", self.clock)
 
-    def events(self):
-        return [self.store.decoded(EVENTS, key[1:]) for key in self.store.objects if key[0] == "events"]
+    async def events(self):
+        return await self.store.all(EVENTS)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def world():
 async def test_an_event_says_what_happened_to_whom(world):
     world.recorder.event(pod(), "Normal", "Scheduled", "Successfully assigned shop/web to n1")
     await world.recorder.flush()
-    (event,) = world.events()
+    (event,) = await world.events()
     assert event.name.startswith("web.")
     assert (event.namespace, event.involved_object.kind, event.involved_object.uid) == ("shop", "Pod", "u1")
     assert (event.type, event.reason, event.message, event.count) == (
@@ -51,7 +51,7 @@ async def test_an_event_says_what_happened_to_whom(world):
 async def test_events_of_cluster_scoped_objects_live_in_default(world):
     world.recorder.event(Node(kind="Node", metadata=ObjectMeta(name="n1")), "Warning", "Hot", "")
     await world.recorder.flush()
-    assert world.events()[0].namespace == "default"
+    assert (await world.events())[0].namespace == "default"
 
 
 async def test_a_repeated_event_is_counted_not_repeated(world):
@@ -61,7 +61,7 @@ async def test_a_repeated_event_is_counted_not_repeated(world):
     world.clock.time += 60
     world.recorder.event(pod(), "Warning", "FailedScheduling", "0/1 nodes are available")
     await world.recorder.flush()
-    (event,) = world.events()
+    (event,) = await world.events()
     assert event.count == 4
     assert (event.first_timestamp, event.last_timestamp) == ("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z")
     assert [call[0] for call in world.store.calls] == ["create", "patch"]
@@ -71,8 +71,8 @@ async def test_too_many_similar_events_are_folded_into_one(world):
     for index in range(15):
         world.recorder.event(pod(), "Warning", "FailedScheduling", f"reason {index}")
     await world.recorder.flush()
-    combined = [event for event in world.events() if event.message.startswith("(combined from similar events): ")]
-    assert len(world.events()) == 11
+    combined = [event for event in await world.events() if event.message.startswith("(combined from similar events): ")]
+    assert len(await world.events()) == 11
     assert [(event.count, event.message[-9:]) for event in combined] == [(5, "reason 14")]
 
 
@@ -81,12 +81,12 @@ async def test_one_noisy_object_is_limited_and_the_others_are_not(world):
         world.recorder.event(pod(), "Normal", f"R{index}", "m")
     world.recorder.event(pod("quiet", "u2"), "Normal", "R", "m")
     await world.recorder.flush()
-    assert len(world.events()) == 26
+    assert len(await world.events()) == 26
     assert world.recorder.dropped == 75
     world.clock.time += 300
     world.recorder.event(pod(), "Normal", "later", "m")
     await world.recorder.flush()
-    assert len(world.events()) == 27
+    assert len(await world.events()) == 27
 
 
 async def test_a_full_queue_drops_and_counts_and_nobody_waits(world):
@@ -105,25 +105,25 @@ async def test_an_unreachable_server_is_waited_for_and_a_refusal_is_not(world, c
     world.view.failures = [unavailable, unavailable]
     world.recorder.event(pod(), "Normal", "B", "m")
     await world.recorder.flush()
-    assert [event.reason for event in world.events()] == ["B"]
+    assert [event.reason for event in await world.events()] == ["B"]
 
 
 async def test_an_event_that_expired_on_the_server_begins_again(world):
     for _ in range(2):
         world.recorder.event(pod(), "Normal", "R", "m")
         await world.recorder.flush()
-        world.store.objects.clear()
+        await world.store.clear(EVENTS)
     world.recorder.event(pod(), "Normal", "R", "m")
     await world.recorder.flush()
-    assert world.events()[0].count == 3
+    assert (await world.events())[0].count == 3
 
 
 async def test_run_writes_behind(world):
     task = asyncio.create_task(world.recorder.run())
     world.recorder.event(pod(), "Normal", "R", "m")
-    await until(world.events)
+    await until(lambda: world.store.calls)
     world.recorder.event(pod(), "Normal", "S", "m")
-    await until(lambda: len(world.events()) == 2 and not world.recorder.pending)
+    await until(lambda: len(world.store.calls) == 2 and not world.recorder.pending)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

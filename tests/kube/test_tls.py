@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from koordinator.clock import ManualClock
 from koordinator.kube.client import Client
 from koordinator.kube.config import ClientConfig
 from koordinator.kube.errors import ServerUnavailable
@@ -107,3 +108,34 @@ async def test_the_name_to_expect_can_be_given(server, authority):
     assert await who(server=server, ca_data=authority.pem, tls_server_name="kubernetes") is None
     with pytest.raises(ServerUnavailable, match=r"(?i)hostname mismatch"):
         await who(server=server, ca_data=authority.pem, tls_server_name="elsewhere")
+
+
+async def test_certificates_that_rotate_are_followed(server, authority, tmp_path):
+    files = {name: tmp_path / name for name in ("me.crt", "me.key")}
+
+    def write(name):
+        for file, text in zip(files.values(), authority.issue(name), strict=True):
+            file.write_text(text)
+
+    write("first")
+    config = ClientConfig(server=server, ca_data=authority.pem, cert_file=str(files["me.crt"]), key_file=str(files["me.key"]))
+    clock = ManualClock()
+
+    async def seen_as(client):
+        return (await client.request("GET", "/who"))["name"]
+
+    async with Client(config, clock) as client:
+        assert await seen_as(client) == "first"
+        write("second")
+        assert await seen_as(client) == "first"  # not looked at again yet
+        clock.advance(11)
+        assert await seen_as(client) == "second"
+        files["me.crt"].write_text("half a fi")
+        clock.advance(11)
+        assert await seen_as(client) == "second"  # what cannot be read yet changes nothing
+        write("third")
+        clock.advance(11)
+        assert await seen_as(client) == "third"
+        files["me.key"].unlink()
+        clock.advance(11)
+        assert await seen_as(client) == "third"

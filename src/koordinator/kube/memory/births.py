@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from koordinator.kube.refusals import bad_request
 from koordinator.kube.semantics import pods, podspec
 from koordinator.kube.semantics.kinds import Traits
 
@@ -40,6 +41,11 @@ def _node(obj: Json) -> None:
         status["allocatable"] = dict(status["capacity"])
 
 
+def _pod(obj: Json) -> None:
+    pods.add_default_tolerations(obj["spec"])
+    pods.born(obj)
+
+
 def _budget(obj: Json) -> None:
     obj.setdefault("spec", {})
     obj["status"] = dict.fromkeys(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0)
@@ -57,7 +63,7 @@ def _replica_set(obj: Json) -> None:
 _BORN: Mapping[str, Callable[[Json], None]] = {
     "namespaces": _namespace,
     "nodes": _node,
-    "pods": pods.born,
+    "pods": _pod,
     "poddisruptionbudgets.policy": _budget,
     "priorityclasses.scheduling.k8s.io": _priority_class,
     "replicasets.apps": _replica_set,
@@ -66,17 +72,36 @@ _BORN: Mapping[str, Callable[[Json], None]] = {
 
 def settle_pod(obj: Json) -> None:
     """The defaults of a pod, whose parts are the caller's to change, on every write. Raises: ApiError (400)."""
+    sane(_settle_pod, obj)
+
+
+def _settle_pod(obj: Json) -> None:
     podspec.canonical_quantities(obj.setdefault("spec", {}))
     pods.default(obj)
 
 
 def give_birth(key: str, traits: Traits, obj: Json) -> None:
-    """What a new object of a kind begins with. Posted status is dropped where only the status subresource may write it."""
+    """What a new object begins with; no posted status where only the subresource may write it. Raises: ApiError (400)."""
     born = _BORN.get(key)
     if born is not None:
-        born(obj)
+        sane(born, obj)
     elif traits.has_status:
         obj.pop("status", None)
+
+
+def sane(change: Callable[[Json], object], obj: Json) -> None:
+    """Carry out what trusts the shape of its object; if that was misplaced, without nulls, and then not at all."""
+    try:
+        change(obj)
+    except (AttributeError, KeyError, TypeError):
+        clean = without_nulls(obj)
+        obj.clear()
+        obj.update(clean)
+        try:
+            change(obj)
+        except (AttributeError, KeyError, TypeError) as err:
+            kind = obj.get("kind", "")
+            raise bad_request(f"{kind} cannot be handled as a {kind}: {err}") from None
 
 
 def import_status(key: str, obj: Json, status: Any) -> None:

@@ -229,8 +229,8 @@ class MemoryStore:
         self._give_identity(resource, collection, metadata, recorded=recorded)
         if collection.key == "pods":
             births.settle_pod(body)
-            pods.set_priority(body, {} if recorded and "priority" in body["spec"] else self._priorities)
-            pods.add_default_tolerations(body["spec"])
+            if not (recorded and "priority" in body["spec"]):
+                pods.set_priority(body, self._priorities)
         births.give_birth(collection.key, collection.traits, body)
         births.import_status(collection.key, body, status)
         return self._commit(collection, resource, None, body)

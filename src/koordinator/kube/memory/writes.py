@@ -101,10 +101,10 @@ def next_state(who: updates.Who, collection: Collection, old: Json, wanted: Json
     if collection.key == "pods" and obj.get("spec") is not old["spec"]:
         obj["spec"] = msgspec.to_builtins(obj.get("spec") or {})
         births.settle_pod(obj)
-        problems += pods.update_errors(obj["spec"], old["spec"])
+        births.sane(lambda one: problems.extend(list(pods.update_errors(one["spec"], old["spec"]))), obj)
     if problems:
         raise invalid(old["kind"], who[1], who[2], problems)
     if traits.counted and updates.spec_differs(obj, old):
-        metadata["generation"] = old["metadata"].get("generation", 0) + 1
-    metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+        obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+    obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
     return obj

@@ -25,6 +25,7 @@ from koordinator.manager.controllers.complaints import Complaints
 from koordinator.manager.controllers.noderesource import NodeResources
 from koordinator.manager.controllers.nodewriter import NodeWriter
 from koordinator.manager.controllers.pernode import MetricObject
+from koordinator.manager.seen import SeenPod
 from koordinator.manager.webhooks.certificates import good_bundle
 from koordinator.manager.webhooks.pods.handlers import PodWebhooks
 from koordinator.manager.webhooks.pods.profiles import Compiled, compile_profile
@@ -56,12 +57,12 @@ def make_node(i: int) -> Node:
     )
 
 
-def make_pod(i: int, j: int) -> Pod:
+def make_pod(i: int, j: int) -> SeenPod:
     requests = {"cpu": f"{500 + 10 * j}m", "memory": f"{1 + j}Gi"}
     containers = [{"name": "c", "resources": {"requests": requests, "limits": requests}}]
     spec = {"nodeName": f"n{i}", "priority": 9000 if j % 2 else 5000, "containers": containers}
     return msgspec.convert(
-        {"metadata": {"namespace": "ns", "name": f"p{i}-{j}"}, "spec": spec, "status": {"phase": "Running"}}, Pod
+        {"metadata": {"namespace": "ns", "name": f"p{i}-{j}"}, "spec": spec, "status": {"phase": "Running"}}, SeenPod
     )
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koordinator.api.core import Node, Pod
-from koordinator.api.slo import NodeMetric
+from koordinator.api.slo import NodeMetricStatus
 from koordinator.manager.overcommit import inputs
 
 texts = st.text(max_size=8) | st.sampled_from(["1", "-1", "2Gi", "NaN", "1e30", "0x10", "", "99E"])
@@ -19,7 +19,7 @@ def metric(system, pods=()):
         "nodeMetric": {"systemUsage": {"resources": system}},
         "podsMetric": [{"namespace": "ns", "name": name, "podUsage": {"resources": usage}} for name, usage in pods],
     }
-    return msgspec.convert({"metadata": {"name": "n"}, "status": status}, NodeMetric)
+    return msgspec.convert(status, NodeMetricStatus)
 
 
 def pod(name, phase="Running", priority=9500, cpu="1", labels=None):

@@ -167,7 +167,7 @@ class _Seen:
     def __init__(self, node: Node, pods: Collection[PodShare], metric: NodeMetric | None, topology: Topology | None) -> None:
         self._node, self._pods, self._topology = node, pods, topology
         self._share: NodeShare = inputs.node_share(node)
-        self._report: Reported = inputs.reported(metric) if metric is not None else Reported()
+        self._report: Reported = inputs.reported(metric.status) if metric is not None else Reported()
 
     def under(self, config: ConfigCache, now: float) -> Side:
         strategy = config.colocation_of(self._node)

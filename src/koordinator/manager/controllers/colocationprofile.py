@@ -14,7 +14,6 @@ import msgspec
 
 from koordinator.api import selectors
 from koordinator.api.config import ClusterColocationProfile
-from koordinator.api.core import Pod
 from koordinator.api.meta import Object
 from koordinator.api.podqos import CONTROLLER_MANAGED
 from koordinator.api.registry import PODS, Resource
@@ -24,6 +23,7 @@ from koordinator.kube.patches import merge_diff
 from koordinator.kube.store import Store
 from koordinator.kube.workqueue import WorkQueue
 from koordinator.manager.controllers.complaints import Tell
+from koordinator.manager.seen import SeenPod
 from koordinator.manager.webhooks.pods.profiles import apply_to_existing, draw_percent, skipped
 
 log = logging.getLogger(__name__)
@@ -74,15 +74,15 @@ class Seen(msgspec.Struct, frozen=True):
     """What the controller reads of the cluster, from informers' caches."""
 
     profile: Callable[[str], ClusterColocationProfile | None]
-    waiting: Callable[[], Iterable[Pod]]
+    waiting: Callable[[], Iterable[SeenPod]]
     """Pods without a node."""
     namespace_labels: Callable[[str], Mapping[str, str] | None]
 
 
-def matches(profile: ClusterColocationProfile, pod: Pod, namespace_labels: Mapping[str, str] | None) -> bool:
+def matches(profile: ClusterColocationProfile, pod: SeenPod, namespace_labels: Mapping[str, str] | None) -> bool:
     """Whether the profile is for this pod. No pod selector is for none here. Raises ValueError on a broken selector."""
     spec = profile.spec
-    if spec.selector is None or pod.spec.node_name or pod.status.phase not in ("", "Pending"):
+    if spec.selector is None or pod.share.node or not pod.share.pending:
         return False
     if not selectors.is_empty(spec.namespace_selector) and (
         namespace_labels is None or not selectors.compile_(spec.namespace_selector).matches(namespace_labels)
@@ -122,10 +122,10 @@ class ProfileController:
             self._tell(profile, "InvalidClusterColocationProfile", str(err))
         return self._settings.interval
 
-    def _wants(self, profile: ClusterColocationProfile, pod: Pod) -> bool:
+    def _wants(self, profile: ClusterColocationProfile, pod: SeenPod) -> bool:
         return matches(profile, pod, self._seen.namespace_labels(pod.namespace)) and not skipped(profile, self._draw)
 
-    async def _update(self, profile: ClusterColocationProfile, pod: Pod) -> None:
+    async def _update(self, profile: ClusterColocationProfile, pod: SeenPod) -> None:
         key = (profile.metadata.resource_version, pod.metadata.uid)
         if self._done.get(key, 0.0) > self._clock.monotonic() or not self._bucket.take():
             return

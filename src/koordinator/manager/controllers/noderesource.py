@@ -7,29 +7,30 @@ a node whose report goes stale loses its batch resources on time, without any ev
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from koordinator.api import keys
-from koordinator.api.core import Node, Pod
+from koordinator.api.core import Node
 from koordinator.api.device import Device
-from koordinator.api.resources import CPU, MEMORY, MID_CPU, MID_MEMORY
+from koordinator.api.resources import CPU, MEMORY, MID_CPU, MID_MEMORY, RDMA
 from koordinator.api.sloconfig.colocation import ColocationStrategy
 from koordinator.clock import Clock
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.complaints import Complaints
-from koordinator.manager.controllers.nodewriter import NodeWriter, Plan, Topology, Zones
+from koordinator.manager.controllers.nodewriter import NodeWriter, Plan, Topology, Write, Zones
 from koordinator.manager.controllers.passes import PassQueue
+from koordinator.manager.controllers.pernode import MetricObject
 from koordinator.manager.metrics import CALCULATE, RESET, Count, uncounted
 from koordinator.manager.overcommit import batch, devices, inputs, mid, prepare
-from koordinator.manager.overcommit.inputs import NodeShare, PodShare, Reported
+from koordinator.manager.overcommit.inputs import NO_REPORT, NodeShare, PodShare, Reported
 from koordinator.manager.overcommit.ratios import amplification_text, normalization_text
 from koordinator.manager.overcommit.selling import why_not
 from koordinator.manager.overcommit.zones import zone_batch, zone_capacities
+from koordinator.manager.seen import SeenPod
 
 log = logging.getLogger(__name__)
 
 WRITES_AT_ONCE = 32
-_NO_REPORT = Reported()
 
 
 NORMALIZATION, AMPLIFICATION = "CPUNormalization", "ResourceAmplification"
@@ -37,6 +38,9 @@ MID_RESOURCE, BATCH_RESOURCE = "MidResource", "BatchResource"
 GPU_RESOURCE, RDMA_RESOURCE = "GPUDeviceResource", "RDMADeviceResource"
 PLUGINS = (NORMALIZATION, AMPLIFICATION, MID_RESOURCE, BATCH_RESOURCE, GPU_RESOURCE, RDMA_RESOURCE)
 _SOLD = {MID_RESOURCE: (MID_CPU, MID_MEMORY), BATCH_RESOURCE: prepare.BATCH}
+
+
+_DEVICE_NAMES = frozenset((*devices.GPU_NAMES, RDMA))
 
 
 class _Seen(NamedTuple):
@@ -108,8 +112,8 @@ class NodeResources:
         self._complaints.forget(node)
         self._queue.forget(node.name)
 
-    def pod_changed(self, pod: Pod) -> None:
-        share = inputs.pod_share(pod)
+    def pod_changed(self, pod: SeenPod) -> None:
+        share = pod.share
         if not share.node:
             return
         on_node = self._pods.setdefault(share.node, {})
@@ -118,21 +122,22 @@ class NodeResources:
             self._complaints.about(pod, "InvalidPodRequests", share.problem)
             self._queue.mark(share.node)
 
-    def pod_moved(self, old: Pod, new: Pod) -> None:
+    def pod_moved(self, old: SeenPod, new: SeenPod) -> None:
         """An update; a pod of the same name may be another one on another node."""
-        if old.spec.node_name and old.spec.node_name != new.spec.node_name:
+        if old.share.node and old.share.node != new.share.node:
             self.pod_deleted(old)
         self.pod_changed(new)
 
-    def pod_deleted(self, pod: Pod) -> None:
-        on_node = self._pods.get(pod.spec.node_name, {})
-        if on_node.pop(pod.key, None) is not None:
-            self._queue.mark(pod.spec.node_name)
+    def pod_deleted(self, pod: SeenPod) -> None:
+        node = pod.share.node
+        on_node = self._pods.get(node, {})
+        if on_node.pop(pod.share.key, None) is not None:
+            self._queue.mark(node)
         if not on_node:
-            self._pods.pop(pod.spec.node_name, None)
+            self._pods.pop(node, None)
 
-    def metric_changed(self, metric: Any) -> None:
-        report = inputs.reported(metric)
+    def metric_changed(self, metric: MetricObject) -> None:
+        report = metric.report
         self._complaints.about(metric, "AbnormalNodeMetric", "; ".join(report.problems[:5]))
         self._reports[metric.name] = report
         self._queue.mark(metric.name)
@@ -180,13 +185,14 @@ class NodeResources:
         plans += self._calculate(selling)
         self._count_phases(len(seen) - len(selling), len(selling))
         slots = asyncio.Semaphore(WRITES_AT_ONCE)
+        writes = [write for plan in plans if (write := self._writer.needed(plan, now))]
 
-        async def write(plan: Plan) -> bool:
+        async def carry_out(write: Write) -> bool:
             async with slots:
-                return await self._writer.write(plan, now)
+                return await self._writer.write(write)
 
-        done = await asyncio.gather(*map(write, plans))
-        return [plan.node.name for plan, written in zip(plans, done, strict=True) if not written]
+        done = await asyncio.gather(*map(carry_out, writes))
+        return [write.node for write, written in zip(writes, done, strict=True) if not written]
 
     def _count_phases(self, reset: int, calculated: int) -> None:
         """Ratios and devices count their failures where they happen."""
@@ -200,7 +206,7 @@ class NodeResources:
         strategy = self._config.colocation_of(node) if node else None
         if node is None or strategy is None:
             return None
-        report = self._reports.get(name, _NO_REPORT)
+        report = self._reports.get(name, NO_REPORT)
         return _Seen(node, strategy, report, why_not(self._config, strategy, report, now))
 
     def _reset(self, seen: _Seen) -> Plan:
@@ -233,6 +239,8 @@ class NodeResources:
     def _add_devices(self, plan: Plan) -> None:
         """What of the node's devices is offered. A Device that cannot be read changes nothing."""
         device = self._devices.get(plan.node.name)
+        if device is None and not _shows_devices(plan.node):
+            return
         if GPU_RESOURCE in self._plugins:
             try:
                 offered = devices.gpus(device, shared=self._sync_shared)
@@ -318,6 +326,11 @@ class NodeResources:
 def _fill(plans: list[Plan], names: tuple[str, str], amounts: batch.Array) -> None:
     for plan, row in zip(plans, amounts.tolist(), strict=True):
         plan.resources.update(zip(names, row, strict=True))
+
+
+def _shows_devices(node: Node) -> bool:
+    status = node.status
+    return any(not _DEVICE_NAMES.isdisjoint(amounts) for amounts in (status.capacity, status.allocatable) if amounts)
 
 
 def _machine(topology: Topology) -> object:

@@ -1,7 +1,7 @@
 """Bringing one node up to date: its NUMA zones, its status, its ratio annotations; each only when that is worth a write."""
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -67,8 +67,17 @@ class Zones(NamedTuple):
     sold: Array
 
 
+class Write(NamedTuple):
+    """Patches for one node: of its topology, and of itself; ``synced`` is the time to remember once that is done."""
+
+    node: str
+    zones: dict[str, Any] | None
+    patch: dict[str, Any]
+    synced: float | None
+
+
 class NodeWriter:
-    """Writes plans, and remembers when each node was last written."""
+    """Says what of a plan has to be written, writes it, and remembers when each node was last written."""
 
     def __init__(self, store: Store, complaints: Complaints, publish: Publish, count: Counts = UNCOUNTED) -> None:
         self._store, self._complaints, self._publish, self._count = store, complaints, publish, count
@@ -78,39 +87,58 @@ class NodeWriter:
         """Write the node's next plan whatever the thresholds say."""
         self._synced.pop(name, None)
 
-    async def write(self, plan: Plan, now: float) -> bool:
-        """Whether everything that had to be written was."""
+    def needed(self, plan: Plan, now: float) -> Write | None:
+        """What has to be written for the plan; None when nothing."""
         node = plan.node
         if node.status.capacity is None or node.status.allocatable is None:
-            return True
-        written = await self._attempt(node, "updateNodeResourceTopology", self._write_zones(plan))
-        return await self._attempt(node, "updateNodeStatus", self._write_node(plan, now)) and written
+            return None
+        zones, patch = self._zones_patch(plan), self._node_patch(plan, now)
+        due = self._due(node.name, plan.strategy, now)
+        if not patch and due:
+            self._synced[node.name] = now
+        if not patch and zones is None:
+            return None
+        return Write(node.name, zones, patch, now if due or "status" in patch else None)
 
-    async def _attempt(self, node: Node, reason: str, write: Coroutine[Any, Any, str]) -> bool:
-        """Whether it worked; ``write`` returns the reason under which it counts, empty when it had nothing to do."""
+    async def write(self, write: Write) -> bool:
+        """Whether everything was written."""
+        fine = True
+        if write.zones is not None:
+            fine = await self._attempt(write.node, "updateNodeResourceTopology", TOPOLOGIES, write.zones)
+        if not write.patch:
+            return fine
+        reason = "updateNodeStatus" if "status" in write.patch else "patchNodeMeta"
+        if not await self._attempt(write.node, reason, NODES, write.patch):
+            return False
+        if write.synced is not None:
+            self._synced[write.node] = write.synced
+        return fine
+
+    async def _attempt(self, name: str, reason: str, resource: Resource[Any], patch: dict[str, Any]) -> bool:
+        subresource = "status" if resource is NODES and "status" in patch else ""
         try:
-            if done := await write:
-                self._count.reconcile(done, ok=True)
+            await self._store.patch(resource, name, patch, subresource=subresource)
         except NotFound:  # deleted meanwhile
             self._count.reconcile("updateNodeNotFound", ok=False)
         except ApiError as err:
             self._count.reconcile(reason, ok=False)
-            log.warning("node %s: not brought up to date, trying again: %s", node.name, err)
+            log.warning("node %s: not brought up to date, trying again: %s", name, err)
             return False
+        else:
+            self._count.reconcile(reason, ok=True)
         return True
 
-    async def _write_zones(self, plan: Plan) -> str:
+    def _zones_patch(self, plan: Plan) -> dict[str, Any] | None:
         if plan.zones is None:
-            return ""
+            return None
         topology, sold = plan.zones
         zones = updated_zones(topology.zones, sold, plan.normalization, plan.strategy.resource_diff_threshold or 0.1)
         if zones is None:
-            return ""
+            return None
         seen = {"resourceVersion": topology.metadata.resource_version}  # koordlet writes the same list
-        await self._store.patch(TOPOLOGIES, topology.name, {"metadata": seen, "zones": zones})
-        return "updateNodeResourceTopology"
+        return {"metadata": seen, "zones": zones}
 
-    async def _write_node(self, plan: Plan, now: float) -> str:
+    def _node_patch(self, plan: Plan, now: float) -> dict[str, Any]:
         """One patch for status, annotations and labels where several change: a node's status is written with its metadata."""
         node = plan.node
         patch = self._status_patch(plan, now)
@@ -123,11 +151,7 @@ class NodeWriter:
         }
         if metadata := {part: texts for part, texts in metadata.items() if texts}:
             patch["metadata"] = metadata
-        if patch:
-            await self._store.patch(NODES, node.name, patch, subresource="status" if "status" in patch else "")
-        if "status" in patch or self._due(node.name, plan.strategy, now):
-            self._synced[node.name] = now
-        return ("updateNodeStatus" if "status" in patch else "patchNodeMeta") if patch else ""
+        return patch
 
     def _status_patch(self, plan: Plan, now: float) -> dict[str, Any]:
         """Empty unless the node's amounts have moved far enough, or long enough ago."""

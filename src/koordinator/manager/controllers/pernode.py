@@ -19,6 +19,7 @@ from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.changes import Change, Create, Delete, Patch, SpecObject, carry_out, reconcile_spec
 from koordinator.manager.controllers.complaints import Tell
 from koordinator.manager.metrics import CountReconcile, uncounted_reconcile
+from koordinator.manager.overcommit.inputs import NO_REPORT, Reported, reported
 
 WORKERS = 16
 
@@ -38,9 +39,17 @@ Wanted = Callable[[Node, JsonObject | None], JsonObject | None]
 
 
 class MetricObject(SpecObject):
-    """A NodeMetric: its spec compared whole, its status read."""
+    """A NodeMetric: its spec compared whole, its status boiled down to ``report`` the moment it is decoded."""
 
     status: NodeMetricStatus = msgspec.field(default_factory=NodeMetricStatus)
+    report: Reported = msgspec.field(default=NO_REPORT, name="~")
+
+    def __post_init__(self) -> None:
+        if self.report is NO_REPORT:
+            self.report, self.status = reported(self.status), _READ
+
+
+_READ = NodeMetricStatus()
 
 
 METRICS = Resource(

@@ -14,7 +14,6 @@ from koordinator.api.registry import (
     ELASTIC_QUOTA_PROFILES,
     NAMESPACES,
     NODES,
-    PODS,
 )
 from koordinator.clock import Clock
 from koordinator.kube.store import Store
@@ -29,6 +28,7 @@ from koordinator.manager.controllers.quotaprofile import QuotaProfiles
 from koordinator.manager.informers import Informers
 from koordinator.manager.metrics import Metrics
 from koordinator.manager.options import ManagerOptions
+from koordinator.manager.seen import pods_for
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Controllers:
         self.config = ConfigCache()
         self._nodes = informers.follow(NODES)
         self._config_map = informers.follow(CONFIG_MAPS, options.config_namespace, options.config_name)
+        self._pods = informers.follow(pods_for(gates))
         self._resources = self._node_resources()
         self._metric_objects, self._slo_objects = self._per_node()
         self._listen_to_nodes()
@@ -102,9 +103,9 @@ class Controllers:
         return quotas
 
     def _profiles(self) -> ProfileController:
-        profiles, pods = self._informers.follow(CLUSTER_COLOCATION_PROFILES), self._informers.follow(PODS)
+        profiles, pods = self._informers.follow(CLUSTER_COLOCATION_PROFILES), self._pods
         namespaces = self._informers.follow(NAMESPACES)
-        pods.add_index("waiting", lambda pod: [] if pod.spec.node_name else [""])
+        pods.add_index("waiting", lambda pod: [] if pod.share.node else [""])
 
         def labels(name: str) -> dict[str, str] | None:
             found = namespaces.get(name)
@@ -137,7 +138,7 @@ class Controllers:
 
     def _listen_to_the_rest(self) -> None:
         resources, follow = self._resources, self._informers.follow
-        follow(PODS).on(resources.pod_changed, resources.pod_moved, resources.pod_deleted)
+        self._pods.on(resources.pod_changed, resources.pod_moved, resources.pod_deleted)
         follow(TOPOLOGIES).on(
             resources.topology_changed, lambda _, new: resources.topology_changed(new), resources.topology_deleted
         )
@@ -147,7 +148,7 @@ class Controllers:
         follow(SLOS).on(None, functools.partial(_mark_if_spec_changed, slos), lambda slo: slos.queue.add(slo.name))
 
     def _metric_updated(self, old: MetricObject, new: MetricObject) -> None:
-        if old.status != new.status:
+        if old.report != new.report:
             self._resources.metric_changed(new)
         _mark_if_spec_changed(self._metric_objects, old, new)
 

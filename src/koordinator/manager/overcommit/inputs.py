@@ -3,6 +3,7 @@
 Quantities that cannot be read do not raise: they become a ``problem`` text that names the field, and the caller tells.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from koordinator.api.numa import NODE_RESERVATION, RESOURCE_STATUS, reserved_res
 from koordinator.api.priority import Band
 from koordinator.api.qos import QoS
 from koordinator.api.resources import CPU, MEMORY, amount, pod_requests
-from koordinator.api.slo import NodeMetric
+from koordinator.api.slo import NodeMetricStatus
 from koordinator.manager.overcommit.batch import LIMIT
 
 Pair = tuple[int, int]
@@ -39,6 +40,10 @@ class PodShare(msgspec.Struct, frozen=True, gc=False):
     request: Pair
     zones: tuple[int, ...] = ()
     problem: str = ""
+    pending: bool = False
+
+
+NO_SHARE = PodShare("", "", active=False, band=Band.NONE, exclusive=False, request=ZERO)
 
 
 class PodUse(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +64,9 @@ class Reported(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
+NO_REPORT = Reported()
+
+
 class NodeShare(msgspec.Struct, frozen=True, gc=False):
     """A node as the formulas see it."""
 
@@ -76,13 +84,14 @@ def pod_share(pod: Pod) -> PodShare:
         problem = f"spec.containers[*].resources.requests.{err}"
     return PodShare(
         key=pod.key,
-        node=pod.spec.node_name,
+        node=sys.intern(pod.spec.node_name),
         active=pod.status.phase in ("Running", "Pending"),
         band=priority.with_default(pod),
         exclusive=qos.with_default(pod) is QoS.LSE,
         request=request,
         zones=_zones(pod.annotations),
         problem=problem,
+        pending=pod.status.phase in ("", "Pending"),
     )
 
 
@@ -123,9 +132,9 @@ class _Reader:
         return min(number, LIMIT)
 
 
-def reported(metric: NodeMetric) -> Reported:
-    """Read a NodeMetric. Negative usage counts as none; an unreadable quantity makes the whole report unusable."""
-    status, reader = metric.status, _Reader()
+def reported(status: NodeMetricStatus) -> Reported:
+    """Read a NodeMetric's status. Negative usage counts as none; an unreadable quantity makes the whole report unusable."""
+    reader = _Reader()
     info = status.node_metric
     node_usage = info.node_usage.resources if info else None
     whole = node_usage is not None and CPU in node_usage and MEMORY in node_usage
@@ -193,7 +202,7 @@ def demand_row(node: NodeShare, pods: Iterable[PodShare], metric: Reported) -> t
         if key not in active and use.band not in NOT_HIGH:
             total.dangling(use.usage)
     system = _with_hosts(metric, _HOSTS_COUNTED)
-    return tuple(min(number, LIMIT) for number in (*node.capacity, *node.reserved, *system, *total.row()))
+    return _bounded((*node.capacity, *node.reserved, *system, *total.row()))
 
 
 def mid_row(node: NodeShare, pods: Iterable[PodShare], metric: Reported) -> tuple[int, ...]:
@@ -203,7 +212,12 @@ def mid_row(node: NodeShare, pods: Iterable[PodShare], metric: Reported) -> tupl
     kept = (max(system[0], node.reserved[0]), max(system[1], node.reserved[1]))
     requested = (sum(cpu for cpu, _ in prod), sum(memory for _, memory in prod))
     used = metric.used if metric.used is not None else (-1, -1)
-    return tuple(min(number, LIMIT) for number in (*node.capacity, *metric.prod_reclaimable, *used, *kept, *requested))
+    return _bounded((*node.capacity, *metric.prod_reclaimable, *used, *kept, *requested))
+
+
+def _bounded(row: tuple[int, ...]) -> tuple[int, ...]:
+    """Sums of many large numbers may leave int64."""
+    return row if max(row) <= LIMIT else tuple(min(number, LIMIT) for number in row)
 
 
 def _with_hosts(metric: Reported, bands: frozenset[Band]) -> Pair:

@@ -67,10 +67,14 @@ def _normalized(name: str, number: int | None, ratio: float) -> int | None:
 
 def remember(annotations: Mapping[str, str], total: Mapping[str, int | None]) -> str:
     """The origin annotation with ``total`` merged in; a reset is remembered as zero."""
+    numbers = {name: number or 0 for name, number in total.items()}
+    ours = wire(numbers)
+    text = ORIGIN_EXTENDED_ALLOCATABLE.write(OriginAllocatable(resources=ours))
+    if annotations.get(ORIGIN) in (text, None):  # the usual case, without decoding
+        return text
     found = ORIGIN_EXTENDED_ALLOCATABLE.read(annotations)
     origin = OriginAllocatable() if found is None or isinstance(found, Malformed) else found
-    numbers = {name: number or 0 for name, number in total.items()}
-    return ORIGIN_EXTENDED_ALLOCATABLE.write(OriginAllocatable(resources={**(origin.resources or {}), **wire(numbers)}))
+    return ORIGIN_EXTENDED_ALLOCATABLE.write(OriginAllocatable(resources={**(origin.resources or {}), **ours}))
 
 
 def third_party(annotations: Mapping[str, str]) -> dict[str, int]:

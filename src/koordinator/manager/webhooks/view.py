@@ -17,6 +17,7 @@ from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
+from koordinator.manager.seen import SeenPod
 from koordinator.manager.webhooks.pods.profiles import Compiled, compile_profile
 from koordinator.manager.webhooks.pods.validate import Rule, enhanced_rules
 from koordinator.manager.webhooks.quotas.admission import DEFAULT_RETRIES, QuotaAdmission, Retries, Settings
@@ -141,7 +142,7 @@ class Quotas:
 class PodsByQuota:
     """``quotas.rules.Pods`` over an informer, by index."""
 
-    def __init__(self, pods: Informer[Pod]) -> None:
+    def __init__(self, pods: Informer[SeenPod]) -> None:
         self._pods = pods
         pods.add_index("quota", lambda pod: [name] if (name := pod.labels.get(keys.QUOTA_NAME)) else [])
         pods.add_index("namespace", lambda pod: [pod.namespace])

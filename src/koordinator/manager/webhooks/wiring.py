@@ -11,7 +11,6 @@ from koordinator.api.registry import (
     ELASTIC_QUOTAS,
     NAMESPACES,
     NODES,
-    PODS,
     PRIORITY_CLASSES,
     SECRETS,
 )
@@ -20,6 +19,7 @@ from koordinator.kube.store import Store
 from koordinator.manager.informers import Informers
 from koordinator.manager.metrics import Metrics
 from koordinator.manager.options import ManagerOptions
+from koordinator.manager.seen import pods_for
 from koordinator.manager.webhooks.admission import Answer, Request
 from koordinator.manager.webhooks.bindings import BindingWebhook
 from koordinator.manager.webhooks.configmaps import ConfigWebhooks
@@ -51,6 +51,7 @@ class Webhooks:
     ) -> None:
         self._clock, self._informers, self._metrics, self._options, self._gates = clock, informers, metrics, options, gates
         quotas = informers.follow(ELASTIC_QUOTAS), informers.follow(ELASTIC_QUOTA_PROFILES)
+        self._pods = informers.follow(pods_for(gates))
         self._quotas = Quotas(store, clock, quotas, gates, options.quota_retries)
         quotas[0].on(self._show_weight, lambda _, new: self._show_weight(new), lambda one: metrics.quota_gone(one.name))
         view = self._view(store)
@@ -104,12 +105,12 @@ class Webhooks:
             yield "/validate-pod", pods.validate
             rules = self._options.bindings if "BindingAdmissionWebhook" in self._gates else None
             if rules is not None:
-                pod = self._informers.follow(PODS).get
+                pod = self._pods.get
                 yield "/validate-pod-binding", BindingWebhook(rules, pod, self._metrics.binding_decision).validate
 
     def _for_quotas(self) -> Served:
         topology = self._quotas.topology
-        webhooks = QuotaWebhooks(topology, Rules(topology, PodsByQuota(self._informers.follow(PODS)), self._gates))
+        webhooks = QuotaWebhooks(topology, Rules(topology, PodsByQuota(self._pods), self._gates))
         if "ElasticMutatingWebhook" in self._gates:
             yield f"/mutate-{QUOTA_PATH}", self._timed("mutate", "elasticquota", "QuotaMetaChecker", webhooks.mutate)
         if "ElasticValidatingWebhook" in self._gates:

@@ -43,6 +43,11 @@ class Chooser:
         self.ignored = frozenset(state.get(IGNORED_NOMINATIONS, ()))
         return self
 
+    @property
+    def promised(self) -> str:
+        """The node that this pod has been promised; empty for none."""
+        return self._cluster.nominator.node_of(self._pod.uid) if len(self._cluster.nominator) else ""
+
     def restrict(self, names: frozenset[str]) -> None:
         """Only these nodes: an extender has refused the others."""
         allowed = np.zeros(self._columns.size, dtype=np.bool_)

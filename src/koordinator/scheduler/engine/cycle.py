@@ -1,22 +1,35 @@
 """The scheduling cycle: one pod at a time, over all nodes, in numbered steps.
 
 It runs synchronously on the thread that owns the columns and never waits: whatever needs the API server happens in the binder
-or in the ``outcome`` callbacks.
+or in the ``outcome`` callbacks. Only HTTP extenders interrupt it: then ``waiting_for`` is what the loop has to await before the
+next attempt.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from koordinator.scheduler.engine.binding import BindFailed, Binding
 from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.commit import Committer
 from koordinator.scheduler.engine.evaluate import Evaluation, Evaluator, Restricted
-from koordinator.scheduler.engine.events import ClusterEvent, Happening
+from koordinator.scheduler.engine.events import ClusterEvent
 from koordinator.scheduler.engine.framework import Code, CycleState, Diagnosis, PluginFailed, Status
+from koordinator.scheduler.engine.hooks import Failure
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.queue import QueuedPod, SchedulingQueue
+from koordinator.scheduler.engine.steps import (
+    Judged,
+    after_pre_filter,
+    before_score,
+    pod_checks,
+    post_filter,
+    preset,
+    transformed,
+)
+from koordinator.scheduler.engine.waiting import WaitingPods
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +46,30 @@ class Outcome(Protocol):
     def bound(self, binding: Binding) -> None: ...
 
 
+class Verdict(Protocol):
+    """What HTTP extenders have to say: which nodes they leave (None: all), and points to add."""
+
+    @property
+    def nodes(self) -> frozenset[str] | None: ...
+
+    @property
+    def scores(self) -> dict[str, int]: ...
+
+    @property
+    def reasons(self) -> dict[str, int]: ...
+
+
+class Extender(Protocol):
+    """Somebody outside this process who is asked about every pod that he is interested in."""
+
+    name: str
+
+    def wants(self, pod: PodInfo) -> bool: ...
+
+
+Ask = Callable[[Sequence[Extender], PodInfo, list[str]], Coroutine[Any, Any, Verdict]]
+
+
 class Scheduler:
     """Queue, cluster and profiles put together."""
 
@@ -47,22 +84,32 @@ class Scheduler:
         self.chosen: Callable[[QueuedPod, Evaluation | Restricted, int], None] = lambda *_: None
         """Told of every choice, for explanations: the evaluation is of this moment, what is to be kept must be copied."""
         self.errors = 0
+        self.waiting = WaitingPods(queue.now, self._permitted, self._permit_refused)
+        self._commit = Committer(self)
+        self.extenders: Sequence[Extender] = ()
+        self.ask_extenders: Ask | None = None
+        self.waiting_for: Coroutine[Any, Any, None] | None = None
+        nexts = [plugin for profile in self.profiles.values() for plugin in profile.next_pods]
+        self._next_pod = nexts[0] if nexts else None
 
     def schedule_one(self) -> bool:
         """One attempt; False when no pod is ready."""
         # 1 the next pod
-        pod = self.queue.pop()
+        pod = self._next()
         if pod is None:
             return False
+        self._guarded(pod, lambda: self._attempt(pod))
+        return True
+
+    def _guarded(self, pod: QueuedPod, work: Callable[[], None]) -> None:
         try:
-            self._attempt(pod)
+            work()
         except PluginFailed as err:
             log.exception("scheduling pod %s", pod.info.key)
-            self._fail(pod, str(err))
+            self.fail(pod, str(err))
         except Exception as err:  # a bug that one pod runs into must not stop the others
             log.exception("scheduling pod %s", pod.info.key)
-            self._fail(pod, f"internal error: {type(err).__name__}: {err}")
-        return True
+            self.fail(pod, f"internal error: {type(err).__name__}: {err}")
 
     def _attempt(self, pod: QueuedPod) -> None:
         # 2 is there still something to do?
@@ -70,32 +117,71 @@ class Scheduler:
             return
         # 3 what is known of all nodes for pods like this (PreFilter, Filter, Score); nothing at all without nodes
         if not len(self.cluster.columns):
-            self._refuse(pod, Diagnosis(nodes=0, pre_filter_message="no nodes available to schedule pods"))
+            self.refuse(pod, Diagnosis(nodes=0, pre_filter_message="no nodes available to schedule pods"))
             return
-        evaluation = self._evaluators[id(pod.profile)].evaluate(pod.info)
-        if isinstance(evaluation, Status):
-            self._refuse(pod, self._of_status(evaluation))
+        judged = self._judge(pod)
+        if isinstance(judged, Diagnosis):
+            self.refuse(pod, judged)
             return
-        state: CycleState = dict(evaluation.state)
-        refusal = self._pod_checks(pod, state)
-        if refusal is not None:
-            self._refuse(pod, refusal)
+        interested = [one for one in self.extenders if one.wants(pod.info)]
+        if interested and self.ask_extenders is not None:
+            self.waiting_for = self._extended(pod, judged, self.ask_extenders(interested, pod.info, judged.fitting()))
             return
+        self._decide(pod, judged)
+
+    def _decide(self, pod: QueuedPod, judged: Judged) -> None:
         # 4 the best node, ties drawn by lot
-        row = evaluation.choose(self._random)
+        row = judged.row if judged.row is not None else judged.chooser.best(self._random)
         # 5 none: ask the PostFilter plugins, and wait for a change
         if row is None:
-            self._refuse(pod, self._post_filter(pod, state, evaluation))
+            self.refuse(pod, post_filter(pod, judged))
             return
-        self.chosen(pod, evaluation, row)
+        self.chosen(pod, judged.evaluation, row)
         # 6 count it there at once, 7 let plugins reserve and permit, 8 bind in the background
-        self._commit(Binding(pod, state, self.cluster.columns.names[row]))
+        self._commit(Binding(pod, judged.state, self.cluster.columns.names[row]))
+
+    async def _extended(self, pod: QueuedPod, judged: Judged, question: Coroutine[Any, Any, Verdict]) -> None:
+        """Steps 4 to 8 once the extenders have answered. The cluster may have moved meanwhile, so all is judged again."""
+        try:
+            verdict = await question
+        except Exception as err:  # noqa: BLE001 — whatever an extender does concerns this pod alone
+            log.warning("pod %s: %s", pod.info.key, err)
+            self.fail(pod, str(err))
+            return
+        self._guarded(pod, lambda: self._decide_with(pod, verdict))
+
+    def _decide_with(self, pod: QueuedPod, verdict: Verdict) -> None:
+        if self.queue.get(pod.info.uid) is not pod or self._settled(pod):
+            return
+        judged = self._judge(pod)
+        if isinstance(judged, Diagnosis):
+            self.refuse(pod, judged)
+            return
+        if verdict.nodes is not None:
+            judged.chooser.restrict(verdict.nodes)
+        judged.chooser.add_scores(verdict.scores)
+        judged.reasons = verdict.reasons
+        if judged.row is not None and not judged.chooser.fits(judged.row):
+            judged.row = None
+        self._decide(pod, judged)
 
     def evaluation(self, info: PodInfo, profile: Profile) -> Evaluation | Restricted | Status:
         """What all nodes have to say to a pod at this moment. Raises PluginFailed."""
         return self._evaluators[id(profile)].evaluate(info)
 
     # -- the steps -----------------------------------------------------------------------------------------------------
+
+    def _next(self) -> QueuedPod | None:
+        if self._next_pod is not None:
+            try:
+                uid = self._next_pod.next_pod()
+            except Exception:
+                log.exception('running NextPod of plugin "%s"', self._next_pod.name)
+                uid = None
+            pod = self.queue.take(uid) if uid else None
+            if pod is not None:
+                return pod
+        return self.queue.pop()
 
     def _settled(self, pod: QueuedPod) -> bool:
         info = pod.info
@@ -107,15 +193,24 @@ class Scheduler:
             return False
         return True
 
-    def _pod_checks(self, pod: QueuedPod, state: CycleState) -> Diagnosis | None:
-        for plugin in pod.profile.pod_checks:
-            try:
-                result = plugin.pre_filter(state, pod.info, self.cluster.columns)
-            except Exception as err:
-                raise PluginFailed(plugin.name, "PreFilter", err) from err
-            if result is not None and result.status is not None and result.status.code is not Code.SKIP:
-                return self._of_status(Status(result.status.code, result.status.reasons, plugin.name))
-        return None
+    def _judge(self, pod: QueuedPod) -> Judged | Diagnosis:
+        """PreFilter, Filter and Score, and whether the node is decided already. A Diagnosis when the pod is refused as such."""
+        profile, state = pod.profile, CycleState()
+        info: PodInfo | Status = pod.info if profile.simple else transformed(profile, state, pod.info)
+        if isinstance(info, Status):
+            return self._of_status(info)
+        evaluation = self._evaluators[id(profile)].evaluate(info)
+        if isinstance(evaluation, Status):
+            return self._of_status(evaluation)
+        state |= evaluation.state
+        refused = pod_checks(profile, state, info, self.cluster.columns)
+        if refused is None and not profile.simple:
+            refused = after_pre_filter(profile, state, info, evaluation) or before_score(profile, state, info)
+        if refused is not None:
+            return self._of_status(refused)
+        judged = Judged(self.cluster, pod, info, state, evaluation)
+        refused = preset(judged)
+        return judged if refused is None else self._of_status(refused)
 
     def _of_status(self, status: Status) -> Diagnosis:
         """A PreFilter refusal concerns all nodes alike. Raises PluginFailed when it was an error."""
@@ -123,85 +218,54 @@ class Scheduler:
             raise PluginFailed(status.plugin, "PreFilter", RuntimeError(status.message))
         return Diagnosis(len(self.cluster.columns), plugins={status.plugin}, pre_filter_message=status.message)
 
-    def _post_filter(self, pod: QueuedPod, state: CycleState, evaluation: Evaluation | Restricted) -> Diagnosis:
-        diagnosis = evaluation.diagnose()
-        messages = []
-        for plugin in pod.profile.post_filters:
-            try:
-                nominated, status = plugin.post_filter(state, pod.info, diagnosis)
-            except Exception as err:
-                raise PluginFailed(plugin.name, "PostFilter", err) from err
-            messages.append(status.message)
-            if nominated is not None or not status.rejected:
-                break
-        diagnosis.post_filter_message = ", ".join(filter(None, messages))
-        return diagnosis
-
-    def _commit(self, binding: Binding) -> None:
-        pod, _, node = binding
-        self.cluster.assume(pod.info, node)
-        try:
-            refused = self._reserve(binding) or self._permit(binding)
-        except PluginFailed:
-            self._undo(binding)
-            raise
-        if refused is None:
-            self.outcome.assumed(binding)
-            self.submit(binding)
-            return
-        self._undo(binding)
-        if refused.code is Code.ERROR:
-            self._fail(pod, f'running plugin "{refused.plugin}": {refused.message}')
-        else:
-            message = refused.message
-            self._refuse(pod, Diagnosis(len(self.cluster.columns), {message: 1}, {refused.plugin}))
-
-    def _reserve(self, binding: Binding) -> Status | None:
-        pod, state, node = binding
-        for plugin in pod.profile.reserves:
-            try:
-                status = plugin.reserve(state, pod.info, node)
-            except Exception as err:
-                raise PluginFailed(plugin.name, "Reserve", err) from err
-            if status is not None:
-                return Status(status.code, status.reasons, plugin.name)
-        return None
-
-    def _permit(self, binding: Binding) -> Status | None:
-        pod, state, node = binding
-        for plugin in pod.profile.permits:
-            try:
-                status = plugin.permit(state, pod.info, node)
-            except Exception as err:
-                raise PluginFailed(plugin.name, "Permit", err) from err
-            if status is not None:
-                return Status(status.code, status.reasons, plugin.name)
-        return None
-
     # -- ends ----------------------------------------------------------------------------------------------------------
 
-    def _refuse(self, pod: QueuedPod, diagnosis: Diagnosis) -> None:
-        self.queue.requeue(pod, diagnosis.plugins)
+    def refuse(self, pod: QueuedPod, diagnosis: Diagnosis) -> None:
+        """No node now: wait for an event that can help."""
+        failure = Failure(diagnosis.message, frozenset(diagnosis.plugins))
+        if self._handled(pod, failure):
+            return
+        if diagnosis.nominated is not None:
+            self.cluster.nominator.nominate(pod.info, diagnosis.nominated)
+        promised = bool(self.cluster.nominator.node_of(pod.info.uid))
+        self.queue.requeue(pod, diagnosis.plugins, promised=promised)
         self.outcome.unschedulable(pod, diagnosis)
+        self._after_error(pod, failure)
 
-    def _fail(self, pod: QueuedPod, message: str) -> None:
+    def fail(self, pod: QueuedPod, message: str) -> None:
+        """Something went wrong: try again after a pause."""
         self.errors += 1
+        failure = Failure(message, error=True)
+        if self._handled(pod, failure):
+            return
+        self.cluster.nominator.forget(pod.info.uid)
         self.queue.requeue(pod, error=True)
         self.outcome.error(pod, message)
+        self._after_error(pod, failure)
+
+    def _handled(self, pod: QueuedPod, failure: Failure) -> bool:
+        for plugin in pod.profile.error_handlers:
+            try:
+                if plugin.before_error(pod.info, failure):
+                    self.queue.requeue(pod, failure.plugins, error=failure.error)
+                    self._after_error(pod, failure)
+                    return True
+            except Exception:  # the pod must go back to the queue, whatever a handler does
+                log.exception('error handler of plugin "%s" for pod %s', plugin.name, pod.info.key)
+        return False
+
+    def _after_error(self, pod: QueuedPod, failure: Failure) -> None:
+        for plugin in pod.profile.error_handlers:
+            try:
+                if plugin.after_error(pod.info, failure):
+                    return
+            except Exception:  # as above
+                log.exception('error handler of plugin "%s" for pod %s', plugin.name, pod.info.key)
 
     def _drop(self, pod: QueuedPod, message: str) -> None:
         self.queue.done(pod.info.uid)
+        self.cluster.nominator.forget(pod.info.uid)
         self.outcome.error(pod, message)
-
-    def _undo(self, binding: Binding) -> None:
-        pod, state, node = binding
-        for plugin in reversed(pod.profile.reserves):
-            try:
-                plugin.unreserve(state, pod.info, node)
-            except Exception:  # the pod must be forgotten all the same, or its room is lost for ever
-                log.exception('running Unreserve of plugin "%s" for pod %s', plugin.name, pod.info.key)
-        if self.cluster.forget(pod.info.uid):
-            self.queue.on_event(ClusterEvent(Happening.POD_DELETE, node, old=pod.info.pod, but=pod.info.uid))
 
     def bound(self, binding: Binding) -> None:
         """The API server has taken the binding."""
@@ -217,11 +281,20 @@ class Scheduler:
     def bind_failed(self, binding: Binding, failure: BindFailed) -> None:
         """The API server, or a plugin on the way to it, said no: forget, make room for others, try again."""
         pod = binding.pod
-        self._undo(binding)
+        self._commit.undo(binding)
         if failure.gone:
             self._drop(pod, f"binding rejected: {failure.reason}")
         else:
-            self._fail(pod, f"binding rejected: {failure.reason}")
+            self.fail(pod, f"binding rejected: {failure.reason}")
+
+    def _permitted(self, binding: Binding) -> None:
+        self.submit(binding)
+
+    def _permit_refused(self, binding: Binding, status: Status) -> None:
+        """A plugin has rejected a waiting pod, or has not answered in time."""
+        self._commit.undo(binding)
+        if self.queue.get(binding.pod.info.uid) is binding.pod:
+            self._guarded(binding.pod, lambda: self._commit.refused(binding.pod, status))
 
     # -- what informers tell -------------------------------------------------------------------------------------------
 
@@ -230,7 +303,20 @@ class Scheduler:
         return name in self.profiles
 
     def add_pending(self, info: PodInfo, name: str) -> None:
-        self.queue.add(info, self.profiles[name])
+        pod = self.queue.add(info, self.profiles[name])
+        promised = info.pod.status.nominated_node_name or ""
+        if promised and info.uid not in self.cluster.pods and not self.cluster.nominator.node_of(info.uid):
+            self.cluster.nominator.nominate(pod.info, promised)
+
+    def gone(self, uid: str) -> None:
+        """A pod is deleted, bound by somebody else or not ours any more: it waits for nothing."""
+        self.queue.remove(uid)
+        self.cluster.nominator.forget(uid)
+        self.waiting.reject(uid, "", "the pod is gone")
 
     def tell(self, event: ClusterEvent) -> None:
         self.queue.on_event(event)
+
+    def tick(self) -> None:
+        """What time alone moves: pods that have waited long enough at Permit."""
+        self.waiting.tick()

@@ -270,6 +270,8 @@ class Diagnosis(msgspec.Struct):
     post_filter_message: str = ""
     unresolvable: Bools | None = None
     """Per row: True where evicting pods cannot help."""
+    nominated: str | None = None
+    """The node that PostFilter promises the pod; empty to take a promise back, None to leave it as it is."""
     evaluation: Any = None
     """The ``Evaluation`` (or ``Restricted``) that found no node: for PostFilter plugins that ask further."""
 

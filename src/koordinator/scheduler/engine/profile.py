@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from koordinator.scheduler.engine import framework as fw
+from koordinator.scheduler.engine import hooks
 from koordinator.scheduler.engine.events import Happening, Hint
 from koordinator.scheduler.engine.pod import PodInfo
 
@@ -43,9 +44,28 @@ class Profile:
         self.binds = self._of(fw.BindPlugin)
         self.post_binds = self._of(fw.PostBindPlugin)
         self.watchers = self._of(fw.WatchPlugin)
+        self._find_hooks()
+        self._alike = self._refusing_alike()
         self.hints = self._hints()
         self._signing = [plugin for plugin in plugins if type(plugin).signature is not fw.Plugin.signature]
         self._individual = [plugin for plugin in plugins if type(plugin).individual is not fw.Plugin.individual]
+
+    def _find_hooks(self) -> None:
+        """Extension points of our own: plugins have them wherever they are enabled."""
+        self.transformers = [one for one in self._of(fw.PreFilterPlugin) if isinstance(one, hooks.PreFilterTransformer)]
+        self.score_transformers = [one for one in self._of(fw.ScorePlugin) if isinstance(one, hooks.ScoreTransformer)]
+        self.after_post_filters = [one for one in self._of(fw.PostFilterPlugin) if isinstance(one, hooks.PostFilterTransformer)]
+        self.views = self._of(hooks.ViewPlugin)
+        self.finders = self._of(hooks.FindOneNodePlugin)[:1]
+        self.preferers = self._of(hooks.PreferNodesPlugin)[:1]
+        self.next_pods = self._of(hooks.NextPodPlugin)[:1]
+        self.nominates = self._of(hooks.NominatePlugin)
+        self.resizes = self._of(hooks.ResizePlugin)
+        self.forgets = self._of(hooks.ForgetPlugin)
+        self.error_handlers = self._of(hooks.ErrorHandler)
+        self.patchers = [one for one in self.pre_binds if isinstance(one, hooks.ApplyPatchPlugin)]
+        self.simple = not (self.transformers or self.score_transformers or self.views or self.finders or self.preferers)
+        """Whether nothing but the native points decides where a pod goes."""
 
     def _of(self, point: type[P]) -> list[P]:
         named = None if self._points is None else self._points.get(fw.POINTS.get(point, ""))
@@ -87,6 +107,23 @@ class Profile:
     def _hints(self) -> dict[str, list[tuple[int, Hint | None]]]:
         """Per plugin the events that may let a refused pod in."""
         return {name: list(plugin.events()) for name, plugin in self.plugins.items()}
+
+    def group(self, pod: PodInfo, rejected_by: frozenset[str]) -> Hashable:
+        """Equal for refused pods that would be refused together, now and later.
+
+        None for a pod that waits alone: it was refused by a plugin that looks at single pods.
+        """
+        if not self._alike or not rejected_by or not rejected_by <= self._alike:
+            return None
+        return id(self), self.signature(pod), pod.priority
+
+    def _refusing_alike(self) -> frozenset[str]:
+        """Plugins that can only have refused a pod by what its signature tells."""
+        if self.transformers or self.views or self.finders:
+            return frozenset()
+        at_filter = {plugin.name for plugin in (*self.pre_filters, *self.filters)}
+        single = (*self.pod_checks, *self.reserves, *self.permits, *self.nominates, *self.resizes)
+        return frozenset(at_filter - {plugin.name for plugin in single})
 
     def concerned_by(self, plugins: frozenset[str]) -> int:
         """Union of the event kinds that may let in a pod refused by these plugins."""

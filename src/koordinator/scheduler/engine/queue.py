@@ -3,24 +3,36 @@
 Guarantees: a pod that was added is always in exactly one of active, backoff, unschedulable, gated, in flight, until it is done
 or removed. An event that happens while a pod is in flight is not lost: it is replayed when the pod comes back refused.
 
+Refused pods that no node can tell apart wait as one group (``waitingroom``). An event that can help wakes one of them, the
+herald; when it gets a node the next is woken, and so on: what is refused to one would be refused to all, so ten thousand
+pending pods of one job cost no more than one at every event.
+
 Time is read from the ``now`` function given; nothing here sleeps.
 """
 
 import heapq
 import itertools
+import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
-from koordinator.scheduler.engine.framework import Status
+from koordinator.scheduler.engine.framework import Code, Status
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
+from koordinator.scheduler.engine.waitingroom import Group, WaitingRoom
+
+log = logging.getLogger(__name__)
 
 INITIAL_BACKOFF, MAX_BACKOFF = 1.0, 10.0
 MAX_UNSCHEDULABLE_SECONDS = 300.0
 MAX_UNSCHEDULABLE_CHECK = 30.0
+MOST_EVENTS = 50_000
+"""So many events are kept for replay. A pod in flight for longer is taken to have missed one that helps."""
 
 
 class Where(Enum):
@@ -37,15 +49,17 @@ class QueuedPod:
     __slots__ = (
         "added_at",
         "attempts",
-        "concerned_by",
         "entry",
         "errors",
         "failures",
         "gate",
+        "group",
+        "herald",
         "info",
         "last_message",
         "popped_at",
         "profile",
+        "promised",
         "rejected_by",
         "since",
         "where",
@@ -59,30 +73,44 @@ class QueuedPod:
         self.attempts = self.failures = self.errors = 0
         self.where = Where.ACTIVE
         self.rejected_by: frozenset[str] = frozenset()
-        self.concerned_by = Happening.ANYTHING
-        """Union of the event kinds that the refusing plugins registered for."""
+        self.group: Hashable = None
+        """Who waits with it, while it waits refused."""
+        self.promised = self.herald = False
+        """``herald``: woken for all its group; its fate decides whether the next is woken."""
         self.gate: Status | None = None
         self.entry = -1
         """The heap entry that counts; others are left-overs."""
         self.last_message = ""
 
     @property
-    def backoff(self) -> float:
-        """How long the pause after the last attempt is."""
-        times = max(self.failures, self.errors, 1)
-        return min(INITIAL_BACKOFF * 2.0 ** min(times - 1, 10), MAX_BACKOFF)
+    def failed_times(self) -> int:
+        return max(self.failures, self.errors, 1)
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds."""
+
+    initial_backoff: float = INITIAL_BACKOFF
+    max_backoff: float = MAX_BACKOFF
+    max_unschedulable: float = MAX_UNSCHEDULABLE_SECONDS
+
+    def backoff(self, times: int) -> float:
+        """How long the pause after so many failures in a row is."""
+        return min(self.initial_backoff * 2.0 ** min(times - 1, 30), self.max_backoff)
 
 
 class SchedulingQueue:
     """See the module's guarantees."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], float], timings: Timings | None = None) -> None:
+        self.now = self._now = now
+        self.timings = timings or Timings()
         self._pods: dict[str, QueuedPod] = {}
         self._active: list[tuple[Any, int, QueuedPod]] = []
         self._backoff: list[tuple[float, int, QueuedPod]] = []
-        self._waiting: dict[int, dict[str, QueuedPod]] = {}
-        """Refused pods by the kinds of events that concern them, so that other events cost nothing."""
+        self._waiting: WaitingRoom[QueuedPod] = WaitingRoom()
+        self._gated: dict[str, dict[str, QueuedPod]] = {}
+        """Gated pods by the plugin that holds them back."""
         self._sequence = itertools.count()
         self._in_flight: dict[str, int] = {}
         self._events: deque[ClusterEvent] = deque()
@@ -125,7 +153,7 @@ class SchedulingQueue:
         if pod is None:
             return
         before, pod.info = pod.info, info
-        relevant = before.template is not info.template
+        relevant = before.template is not info.template or _described(before) != _described(info)
         if pod.where is Where.GATED and relevant:
             self._enqueue(pod, "PodUpdate")
         elif pod.where is Where.UNSCHEDULABLE and relevant:
@@ -139,39 +167,87 @@ class SchedulingQueue:
         if pod is not None:
             self._leave(pod)
             pod.entry = -1
+            self._pass_on(pod)
         return pod
+
+    def take(self, uid: str) -> QueuedPod | None:
+        """A certain pod, now in flight, wherever it waits. None when it is not here, in flight already, or gated."""
+        pod = self._pods.get(uid)
+        if pod is None or pod.where in (Where.IN_FLIGHT, Where.GATED):
+            return None
+        return self._fly(pod)
 
     def pop(self) -> QueuedPod | None:
         """The next pod to schedule, now in flight. None when no pod is ready."""
         pod = self._pop_active() or self._pop_early()
-        if pod is None:
-            return None
+        return None if pod is None else self._fly(pod)
+
+    def _fly(self, pod: QueuedPod) -> QueuedPod:
         self._move(pod, Where.IN_FLIGHT)
         pod.attempts += 1
         pod.popped_at = self._first_event + len(self._events)
         self._in_flight[pod.info.uid] = pod.popped_at
         return pod
 
+    def placed(self, pod: QueuedPod) -> None:
+        """The pod has a node, though it is not bound yet: perhaps there is one for the next of its group."""
+        self._pass_on(pod)
+
+    def activate(self, uid: str) -> None:
+        """A plugin knows that now is the time to try this pod, whatever it waits for."""
+        pod = self._pods.get(uid)
+        if pod is not None and pod.where in (Where.BACKOFF, Where.UNSCHEDULABLE, Where.GATED):
+            self._enqueue(pod, "ForceActivate")
+
     def done(self, uid: str) -> None:
         """The pod is bound; it leaves the queue."""
         self.remove(uid)
 
-    def requeue(self, pod: QueuedPod, rejected_by: Iterable[str] = (), *, error: bool = False) -> None:
-        """An attempt failed: the pod waits for an event that can help, or, after an error, only for its pause to end."""
-        uid = pod.info.uid
-        if self._pods.get(uid) is not pod or pod.where is not Where.IN_FLIGHT:
+    def requeue(self, pod: QueuedPod, rejected_by: Iterable[str] = (), *, error: bool = False, promised: bool = False) -> None:
+        """An attempt failed: the pod waits for an event that can help, or, after an error, only for its pause to end.
+
+        A pod that has been promised a node is unlike all others: it waits alone.
+        """
+        if self._pods.get(pod.info.uid) is not pod or pod.where is not Where.IN_FLIGHT:
             return
-        pod.since = self._now()
+        pod.since, pod.promised = self._now(), promised
         pod.rejected_by = frozenset(rejected_by)
-        pod.concerned_by = pod.profile.concerned_by(pod.rejected_by)
         pod.failures, pod.errors = (0, pod.errors + 1) if error else (pod.failures + 1, 0)
-        missed = list(itertools.islice(self._events, pod.popped_at - self._first_event, None))
-        if error or any(self._may_help(pod, event) for event in missed):
+        if error:
             self._push_backoff(pod, "ScheduleAttemptFailure")
+            self._pass_on(pod)
+        elif self._missed_something(pod):
+            self._push_backoff(pod, "ScheduleAttemptFailure")  # and is a herald still, if it was one
         else:
-            self._move(pod, Where.UNSCHEDULABLE)
-            self._waiting.setdefault(pod.concerned_by, {})[uid] = pod
-            self._entered(pod, "ScheduleAttemptFailure")
+            self._wait(pod)
+
+    def _wait(self, pod: QueuedPod) -> None:
+        """Refused: until an event can help. The others of its group need not be tried, they would be refused as well."""
+        self._move(pod, Where.UNSCHEDULABLE)
+        uid, profile, before = pod.info.uid, pod.profile, pod.group
+        group = None if pod.promised else profile.group(pod.info, pod.rejected_by)
+        pod.group = uid if group is None else group
+        self._waiting.put(pod.group, uid, pod, pod.rejected_by, profile.concerned_by(pod.rejected_by))
+        self._entered(pod, "ScheduleAttemptFailure")
+        if pod.group == before:
+            pod.herald = False
+        self._pass_on(pod, before)
+
+    def _missed_something(self, pod: QueuedPod) -> bool:
+        """Whether an event that can help has happened during the attempt."""
+        start = pod.popped_at - self._first_event
+        return start < 0 or any(
+            self._may_help(pod.info, pod.profile, pod.rejected_by, event)
+            for event in itertools.islice(self._events, start, None)
+        )
+
+    def _pass_on(self, pod: QueuedPod, group: Hashable = None) -> None:
+        """What woke this pod may be good for the next of its group, too."""
+        if pod.herald:
+            pod.herald = False
+            waiting = self._waiting.get(pod.group if group is None else group)
+            if waiting is not None:
+                self._send_herald(waiting, "ClusterEvent")
 
     # -- waking --------------------------------------------------------------------------------------------------------
 
@@ -179,25 +255,62 @@ class SchedulingQueue:
         """Something happened: wake the waiting pods that it may help, and remember it for those in flight."""
         if self._in_flight:
             self._events.append(event)
-        for kinds, pods in list(self._waiting.items()):
-            if kinds & event.kind:
-                for pod in [pod for pod in pods.values() if self._may_help(pod, event)]:
+            if len(self._events) > MOST_EVENTS:
+                self._events.popleft()
+                self._first_event += 1
+        for group in self._waiting.concerned(event.kind):
+            if event.kind == Happening.ANYTHING:
+                for pod in list(group.pods.values()):
                     self._wake(pod, "ClusterEvent")
+                continue
+            pod = self._pick(group)
+            if event.but and event.but == pod.info.uid:
+                continue
+            if self._may_help(pod.info, pod.profile, group.rejected_by, event):
+                self._send_herald(group, "ClusterEvent")
+        for pods in [pods for plugin, pods in self._gated.items() if plugin]:
+            self._try_gates([pod for pod in pods.values() if self._concerns_gate(pod, event)])
 
-    def _may_help(self, pod: QueuedPod, event: ClusterEvent) -> bool:
-        if event.but and event.but == pod.info.uid:
+    def _concerns_gate(self, pod: QueuedPod, event: ClusterEvent) -> bool:
+        held_by = pod.gate.plugin if pod.gate is not None else ""
+        hints = pod.profile.hints.get(held_by, ())
+        return any(kinds & event.kind and (hint is None or _hinted(hint, pod.info, event)) for kinds, hint in hints)
+
+    def _try_gates(self, pods: list[QueuedPod]) -> None:
+        for pod in pods:
+            if self._gate(pod) is None:
+                self._enqueue(pod, "ClusterEvent")
+
+    def _pick(self, group: Group[QueuedPod]) -> QueuedPod:
+        """The one of a group to try first: of those that have waited longest one whose pause is over, if there is one."""
+        now = self._now()
+        first = list(itertools.islice(group.pods.values(), 32))
+        return next((pod for pod in first if self._rested_at(pod) <= now), first[0])
+
+    def _send_herald(self, group: Group[QueuedPod], why: str) -> None:
+        pod = self._pick(group)
+        pod.herald = True
+        self._wake(pod, why)
+
+    @staticmethod
+    def _may_help(pod: PodInfo, profile: Profile, rejected_by: frozenset[str], event: ClusterEvent) -> bool:
+        if event.but and event.but == pod.uid:
             return False
-        if not pod.rejected_by or event.kind == Happening.ANYTHING:
+        if not rejected_by or event.kind == Happening.ANYTHING:
             return True
-        hints = pod.profile.hints
-        for plugin in pod.rejected_by:
+        hints = profile.hints
+        for plugin in rejected_by:
             for kinds, hint in hints.get(plugin, ()):
-                if kinds & event.kind and (hint is None or _hinted(hint, pod.info, event)):
+                if kinds & event.kind and (hint is None or _hinted(hint, pod, event)):
                     return True
         return False
 
+    def _rested_at(self, pod: QueuedPod) -> float:
+        """When the pause after the pod's last attempt is over."""
+        return pod.since + self.timings.backoff(pod.failed_times)
+
     def _wake(self, pod: QueuedPod, why: str) -> None:
-        if pod.since + pod.backoff > self._now():
+        if self._rested_at(pod) > self._now():
             self._push_backoff(pod, why)
         else:
             self._push_active(pod, why)
@@ -211,9 +324,8 @@ class SchedulingQueue:
                 self._push_active(entry[2], "BackoffComplete")
         if now >= self._next_check:
             self._next_check = now + MAX_UNSCHEDULABLE_CHECK
-            waiting = [pod for pods in self._waiting.values() for pod in pods.values()]
-            for pod in waiting:
-                if now - pod.since > MAX_UNSCHEDULABLE_SECONDS:
+            for pod in self._waiting.everybody():
+                if now - pod.since > self.timings.max_unschedulable:
                     self._wake(pod, "UnschedulableTimeout")
 
     def next_flush(self) -> float | None:
@@ -227,13 +339,30 @@ class SchedulingQueue:
     # -- places --------------------------------------------------------------------------------------------------------
 
     def _enqueue(self, pod: QueuedPod, why: str) -> None:
-        pod.gate = next(filter(None, (plugin.pre_enqueue(pod.info) for plugin in pod.profile.pre_enqueue)), None)
-        if pod.gate is None:
+        gate = self._gate(pod)
+        if gate is None:
+            self._move(pod, Where.ACTIVE)
+            pod.gate = None
             pod.since = self._now()
             self._push_active(pod, why)
         else:
             self._move(pod, Where.GATED)
+            pod.gate = gate
+            self._gated.setdefault(gate.plugin, {})[pod.info.uid] = pod
             self._entered(pod, why)
+
+    @staticmethod
+    def _gate(pod: QueuedPod) -> Status | None:
+        """What holds a pod back before it may enter the queue. A plugin that fails holds it back, too: nothing else is safe."""
+        for plugin in pod.profile.pre_enqueue:
+            try:
+                gate = plugin.pre_enqueue(pod.info)
+            except Exception as err:
+                log.exception('running PreEnqueue plugin "%s" for pod %s', plugin.name, pod.info.key)
+                gate = Status(Code.ERROR, (f'running PreEnqueue plugin "{plugin.name}": {type(err).__name__}: {err}',))
+            if gate is not None:
+                return Status(gate.code, gate.reasons, plugin.name)
+        return None
 
     def _push_active(self, pod: QueuedPod, why: str = "PodUpdate") -> None:
         self._move(pod, Where.ACTIVE)
@@ -245,7 +374,7 @@ class SchedulingQueue:
     def _push_backoff(self, pod: QueuedPod, why: str) -> None:
         self._move(pod, Where.BACKOFF)
         pod.entry = next(self._sequence)
-        heapq.heappush(self._backoff, (pod.since + pod.backoff, pod.entry, pod))
+        heapq.heappush(self._backoff, (self._rested_at(pod), pod.entry, pod))
         self._entered(pod, why)
         self.woken()
 
@@ -289,10 +418,9 @@ class SchedulingQueue:
         self.counts[pod.where] -= 1
         uid = pod.info.uid
         if pod.where is Where.UNSCHEDULABLE:
-            pods = self._waiting[pod.concerned_by]
-            del pods[uid]
-            if not pods:
-                del self._waiting[pod.concerned_by]
+            self._waiting.take(pod.group, uid)
+        elif pod.where is Where.GATED and pod.gate is not None:
+            del self._gated[pod.gate.plugin][uid]
         elif pod.where is Where.IN_FLIGHT:
             self._in_flight.pop(uid, None)
             self._forget_events()
@@ -307,6 +435,10 @@ class SchedulingQueue:
         while self._first_event < oldest and self._events:
             self._events.popleft()
             self._first_event += 1
+
+
+def _described(pod: PodInfo) -> tuple[Any, Any]:
+    return pod.pod.metadata.labels, pod.pod.metadata.annotations
 
 
 def _hinted(hint: Callable[[PodInfo, ClusterEvent], bool], pod: PodInfo, event: ClusterEvent) -> bool:

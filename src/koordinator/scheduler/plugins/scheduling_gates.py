@@ -1,11 +1,18 @@
 """SchedulingGates: a pod waits outside the queue until whoever gated it has removed every gate."""
 
+from collections.abc import Sequence
+
+from koordinator.scheduler.engine.events import Hint
 from koordinator.scheduler.engine.framework import Code, PreEnqueuePlugin, Status
 from koordinator.scheduler.engine.pod import PodInfo
 
 
 class SchedulingGates(PreEnqueuePlugin):
     name = "SchedulingGates"
+
+    def events(self) -> Sequence[tuple[int, Hint | None]]:
+        """Only a change of the pod itself opens a gate."""
+        return ()
 
     def pre_enqueue(self, pod: PodInfo) -> Status | None:
         gates = pod.pod.spec.scheduling_gates

@@ -1,0 +1,109 @@
+"""From a chosen node to the binder: nominate, resize, assume, Reserve, Permit; and the way back."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from koordinator.scheduler.engine.binding import Binding
+from koordinator.scheduler.engine.events import ClusterEvent, Happening
+from koordinator.scheduler.engine.framework import Code, Diagnosis, PluginFailed, Status
+from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.steps import named, run
+
+if TYPE_CHECKING:
+    from koordinator.scheduler.engine.cycle import Scheduler
+
+log = logging.getLogger(__name__)
+
+
+class Committer:
+    """Steps 6 to 8 of the cycle."""
+
+    def __init__(self, scheduler: "Scheduler") -> None:
+        self._scheduler = scheduler
+
+    def __call__(self, binding: Binding) -> None:
+        scheduler, pod = self._scheduler, binding.pod
+        info = self._prepared(binding)
+        if isinstance(info, Status):
+            self.refused(pod, info)
+            return
+        promised = scheduler.cluster.nominator.node_of(pod.info.uid)
+        scheduler.cluster.assume(info, binding.node)
+        timeouts: dict[str, float] = {}
+        try:
+            refused = self._reserve(binding) or self._permit(binding, timeouts)
+        except PluginFailed:
+            self.undo(binding)
+            raise
+        if refused is not None:
+            self.undo(binding)
+            self.refused(pod, refused)
+            return
+        if promised:
+            scheduler.cluster.nominator.forget(pod.info.uid)
+        scheduler.queue.placed(pod)
+        scheduler.outcome.assumed(binding)
+        if timeouts:
+            scheduler.waiting.add(binding, timeouts)
+        else:
+            scheduler.submit(binding)
+
+    def _prepared(self, binding: Binding) -> PodInfo | Status:
+        """What of the node the pod gets, and the pod as it is to be counted there."""
+        pod, state, node = binding
+        for chooser in pod.profile.nominates:
+            status = run(chooser, "ReservationNominate", chooser.nominate, state, pod.info, node)
+            if status is not None:
+                return named(status, chooser)
+        info = pod.info
+        for resizer in pod.profile.resizes:
+            answer = run(resizer, "ResizePod", resizer.resize, state, info, node)
+            if isinstance(answer, Status):
+                return named(answer, resizer)
+            info = info if answer is None else answer
+        return info
+
+    def _reserve(self, binding: Binding) -> Status | None:
+        pod, state, node = binding
+        for plugin in pod.profile.reserves:
+            status = run(plugin, "Reserve", plugin.reserve, state, pod.info, node)
+            if status is not None:
+                return named(status, plugin)
+        return None
+
+    def _permit(self, binding: Binding, timeouts: dict[str, float]) -> Status | None:
+        """Fills ``timeouts`` with the plugins that want to wait."""
+        pod, state, node = binding
+        for plugin in pod.profile.permits:
+            status = run(plugin, "Permit", plugin.permit, state, pod.info, node)
+            if status is not None and status.code is Code.WAIT:
+                timeouts[plugin.name] = status.timeout_seconds
+            elif status is not None:
+                return named(status, plugin)
+        return None
+
+    def refused(self, pod: QueuedPod, status: Status) -> None:
+        """A plugin does not want the pod on the node that was chosen."""
+        scheduler = self._scheduler
+        if status.code is Code.ERROR:
+            scheduler.fail(pod, f'running plugin "{status.plugin}": {status.message}')
+        else:
+            scheduler.refuse(pod, Diagnosis(len(scheduler.cluster.columns), {status.message: 1}, {status.plugin}))
+
+    def undo(self, binding: Binding) -> None:
+        """Give back what Reserve took, and the room on the node."""
+        pod, state, node = binding
+        for plugin in reversed(pod.profile.reserves):
+            try:
+                plugin.unreserve(state, pod.info, node)
+            except Exception:  # the pod must be forgotten all the same, or its room is lost for ever
+                log.exception('running Unreserve of plugin "%s" for pod %s', plugin.name, pod.info.key)
+        if self._scheduler.cluster.forget(pod.info.uid):
+            event = ClusterEvent(Happening.POD_DELETE, node, old=pod.info.pod, but=pod.info.uid)
+            self._scheduler.queue.on_event(event)
+        for forgetter in pod.profile.forgets:
+            try:
+                forgetter.forget(pod.info, node)
+            except Exception:  # as above
+                log.exception('telling plugin "%s" that pod %s is forgotten', forgetter.name, pod.info.key)

@@ -79,6 +79,8 @@ class Cluster:
                 self.touch_pod(what, number)
             case "image":
                 self.change_image(number)
+            case "grow":
+                self.grow(number)
 
     def active(self):
         return sum(pods_.is_active(msgspec.convert(obj, Pod)) for obj in self.objects.get("pods", {}).values())
@@ -129,6 +131,11 @@ class Cluster:
         for key, raw in list(self.objects.get("deployments", {}).items()):
             template = merge(raw["spec"]["template"], {"spec": {"containers": [{"name": "main", "image": f"v{number}"}]}})
             self._put("deployments", merge(self.objects["deployments"][key], {"spec": {"template": template}}))
+
+    def grow(self, number):
+        for raw in list(self.objects["deployments"].values()):
+            self.replicas = raw["spec"]["replicas"] + number
+            self._put("deployments", merge(raw, {"spec": {"replicas": self.replicas}}))
 
     def _carry_out(self, changes):
         for change in changes:

@@ -112,6 +112,21 @@ def test_never_more_pods_than_replicas_and_surge_whatever_is_late(steps, replica
     assert cluster.active() == replicas
 
 
+growing = st.lists(st.one_of(steps.flatmap(st.sampled_from), st.tuples(st.just("grow"), st.integers(1, 3))), max_size=80)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=growing, replicas=st.integers(1, 5), surge=st.integers(0, 2))
+def test_nor_when_it_is_scaled_up_in_the_middle_of_rollouts(steps, replicas, surge):
+    cluster = Cluster(deployment(replicas=replicas), surge, 1)
+    cluster.replicas = replicas
+    for what, number in steps:
+        cluster.act(what, number)
+        assert cluster.active() <= cluster.replicas + surge
+    cluster.settle()
+    assert cluster.active() == cluster.replicas
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=steps, replicas=st.integers(0, 6))
 def test_a_replica_set_alone_never_overshoots_either(steps, replicas):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from koordinator.api.selectors import is_empty, matches, problem
-from koordinator.cluster.controllers import revisions, rollout
+from koordinator.cluster.controllers import proportion, revisions, rollout
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Patch, Tell, delete, patch
 from koordinator.cluster.controllers.deployment_status import progress_wait, status_changes
 from koordinator.cluster.controllers.objects import DEPLOYMENTS, REPLICA_SETS, Deployment, ReplicaSet
@@ -83,6 +83,8 @@ def _bounds(deployment: Deployment) -> rollout.Bounds:
 
 def _step(state: Rollout) -> list[Change]:
     """What to tell the sets now. The new set exists before anything is taken from the old ones."""
+    if (resized := _resize_all(state)) is not None:
+        return resized
     if state.deployment.spec.paused:
         return _resize_paused(state)
     if state.deployment.spec.strategy.type == "Recreate":
@@ -130,39 +132,40 @@ def _told(rs: ReplicaSet) -> int:
     return 1 if rs.spec.replicas is None else rs.spec.replicas
 
 
-def _resize(deployment: Deployment, rs: ReplicaSet, told: int) -> list[Change]:
+def _resize(deployment: Deployment, rs: ReplicaSet, told: int, notes: Mapping[str, str] | None = None) -> list[Change]:
+    """``notes``: annotations to write with the number, or without one if it stays."""
     before = _told(rs)
     if before == told:
-        return []
+        return [_scale(rs, told, notes)] if notes else []
     direction = "up" if told > before else "down"
     said = f"Scaled {direction} replica set {rs.name} to {told}"
-    return [_scale(rs, told), Tell(deployment, "ScalingReplicaSet", said)]
+    return [_scale(rs, told, notes), Tell(deployment, "ScalingReplicaSet", said)]
 
 
-def _scale(rs: ReplicaSet, told: int) -> Patch:
+def _scale(rs: ReplicaSet, told: int, notes: Mapping[str, str] | None) -> Patch:
     """Fails when somebody scaled the set in between: the sum over all sets was counted with what we saw."""
-    lock = {"resourceVersion": rs.metadata.resource_version}
-    return patch(REPLICA_SETS, rs, {"metadata": lock, "spec": {"replicas": told}})
+    metadata = {"resourceVersion": rs.metadata.resource_version} | ({"annotations": dict(notes)} if notes else {})
+    return patch(REPLICA_SETS, rs, {"metadata": metadata, "spec": {"replicas": told}})
+
+
+def _resize_all(state: Rollout) -> list[Change] | None:
+    """Pods of several templates run and the replica count has changed: every set gets its share. None when that is not so."""
+    running = [rs for rs in state.sets if _told(rs)]
+    stale = [proportion.outdated(state.deployment, rs) for rs in running]
+    if len(running) < 2 or not any(stale) or state.deployment.spec.strategy.type == "Recreate":
+        return None
+    told = proportion.resized([state.size(rs) for rs in running], stale, state.limits)
+    notes = revisions.sizes(state.deployment, state.limits.replicas + state.limits.surge)
+    changes: list[Change] = []
+    for rs, number, old in sorted(zip(running, told, stale, strict=True), key=lambda item: item[1] - _told(item[0])):
+        changes += _resize(state.deployment, rs, number, notes) if old else []
+    return changes
 
 
 def _resize_paused(state: Rollout) -> list[Change]:
-    """A paused deployment rolls nothing out, but follows its replica count with the largest set it has."""
+    """A paused deployment rolls nothing out, but the set that runs follows its replica count."""
     running = [rs for rs in state.sets if _told(rs)] or ([state.new] if state.new is not None else [])
-    if not running:
-        return []
-    largest = max(running, key=lambda rs: (_told(rs), rs.name))
-    others = sum(_told(rs) for rs in running) - _told(largest)
-    room = state.limits.replicas + (state.limits.surge if len(running) > 1 else 0) - others
-    target = max(0, min(state.limits.replicas, room)) if len(running) == 1 else _told(largest) + _correction(state, running)
-    return _resize(state.deployment, largest, max(0, target))
-
-
-def _correction(state: Rollout, running: list[ReplicaSet]) -> int:
-    """By how much several running sets together miss the replica count; zero while within the surge."""
-    total = sum(_told(rs) for rs in running)
-    if total < state.limits.replicas:
-        return state.limits.replicas - total
-    return min(0, state.limits.replicas + state.limits.surge - total)
+    return _resize(state.deployment, running[0], state.limits.replicas) if len(running) == 1 else []
 
 
 def _cleanup(state: Rollout) -> list[Change]:

@@ -63,11 +63,16 @@ def next_revision(sets: list[ReplicaSet], new: ReplicaSet | None) -> int:
 def annotations(deployment: Deployment, new: ReplicaSet | None, number: int, maximum: int) -> dict[str, str]:
     """What the new set's annotations should say."""
     wanted = {key: value for key, value in deployment.annotations.items() if key not in NOT_COPIED}
-    wanted |= {REVISION: str(number), DESIRED: str(wanted_replicas(deployment)), MAXIMUM: str(maximum)}
+    wanted |= {REVISION: str(number), **sizes(deployment, maximum)}
     if new is not None and (before := revision(new)) and before != number:
         history = new.annotations.get(REVISION_HISTORY, "")
         wanted[REVISION_HISTORY] = f"{history},{before}" if history else str(before)
     return wanted
+
+
+def sizes(deployment: Deployment, maximum: int) -> dict[str, str]:
+    """Which replica count a set was sized for."""
+    return {DESIRED: str(wanted_replicas(deployment)), MAXIMUM: str(maximum)}
 
 
 def wanted_replicas(deployment: Deployment) -> int:

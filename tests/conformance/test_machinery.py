@@ -6,7 +6,7 @@ import pytest
 
 from conformance.world import background, config_map, pod
 from koordinator.api.registry import CONFIG_MAPS, EVENTS, LEASES, PODS
-from koordinator.kube import errors
+from koordinator.kube import errors, finalizers
 from koordinator.kube.events import Recorder
 from koordinator.kube.informer import Informer
 from koordinator.kube.leader import LeaderElector, LeaseTimes
@@ -126,3 +126,15 @@ async def test_an_informer_keeps_up_with_a_crowd(world):
         await asyncio.gather(*[live(name, number) for number, name in enumerate(names)])
         left = {name: {"x": str(number)} for number, name in enumerate(names) if number % 3}
         await until(lambda: {obj.name: obj.data for obj in informer.items()} == left)
+
+
+async def test_helpers_share_finalizers_with_other_writers(world):
+    seen = await world.store.create(CONFIG_MAPS, config_map("a"), world.namespace)
+    names = [f"example.com/f{number}" for number in range(4)]
+    held = await asyncio.gather(*[finalizers.add(world.store, CONFIG_MAPS, seen, name) for name in names])
+    assert all(held)
+    await world.store.delete(CONFIG_MAPS, "a", world.namespace)
+    left = await asyncio.gather(*[finalizers.remove(world.store, CONFIG_MAPS, seen, name) for name in names])
+    assert left.count(None) == 1
+    with pytest.raises(errors.NotFound):
+        await world.store.get(CONFIG_MAPS, "a", world.namespace)

@@ -26,7 +26,7 @@ async def test_added_once_and_removed_once(store):
     assert await finalizers.add(store, CONFIG_MAPS, held, OURS) is held
     freed = await finalizers.remove(store, CONFIG_MAPS, held, OURS)
     assert not freed.metadata.finalizers
-    assert await finalizers.remove(store, CONFIG_MAPS, freed, OURS) is freed
+    assert await finalizers.remove(store, CONFIG_MAPS, freed, OURS) == freed
 
 
 async def test_nobody_elses_is_lost_though_ours_was_read_before(store):
@@ -36,6 +36,12 @@ async def test_nobody_elses_is_lost_though_ours_was_read_before(store):
     assert held.metadata.finalizers == [THEIRS, OURS]
     left = await finalizers.remove(store, CONFIG_MAPS, held, THEIRS)
     assert left.metadata.finalizers == [OURS]
+
+
+async def test_a_hold_that_the_cache_does_not_show_yet_is_removed_all_the_same(store):
+    seen = await made(store)
+    await finalizers.add(store, CONFIG_MAPS, seen, OURS)
+    assert not (await finalizers.remove(store, CONFIG_MAPS, seen, OURS)).metadata.finalizers
 
 
 async def test_many_at_once(store):

@@ -35,7 +35,18 @@ async def add(store: Store, resource: Resource[T], obj: T, finalizer: str) -> T 
 
 
 async def remove(store: Store, resource: Resource[T], obj: T, finalizer: str) -> T | None:
-    """The object without our hold; None if it is gone, now or before. Raises: ApiError."""
+    """The object without our hold; None if it is gone, now or before. Raises: ApiError.
+
+    An object that comes from a cache may not show the hold yet: one without it is read again before that is believed.
+    """
+    if not has(obj, finalizer):
+        try:
+            now = await store.get(resource, obj.name, obj.namespace)
+        except NotFound:
+            return None
+        if now.metadata.uid != obj.metadata.uid:
+            return None
+        obj = now
 
     def wanted(now: T) -> list[str]:
         return [name for name in now.metadata.finalizers or [] if name != finalizer]

@@ -6,14 +6,15 @@ from hypothesis import strategies as st
 from cluster.controllers.workloads import NOW, of, pod
 from koordinator.api.core import Node, NodeSpec, NodeStatus, Taint, Toleration
 from koordinator.api.meta import Condition, ObjectMeta, format_time
+from koordinator.cluster.controllers import nodelifecycle
 from koordinator.cluster.controllers.changes import Delete, Patch
 from koordinator.cluster.controllers.nodelifecycle import (
     NOT_READY,
     TOLERATION_SECONDS,
     UNREACHABLE,
+    Heard,
     evictions,
     patience,
-    reconcile,
     tolerates,
 )
 from koordinator.cluster.controllers.podgc import collect
@@ -26,6 +27,10 @@ def node(ready="True", taints=None, **spec):
         spec=NodeSpec(taints=taints, **spec),
         status=NodeStatus(conditions=conditions),
     )
+
+
+def reconcile(asked, silence, grace, now, turn_in=0.0):
+    return nodelifecycle.reconcile(asked, Heard(silence, grace), turn_in, now)
 
 
 def taints_after(outcome):
@@ -53,6 +58,14 @@ def test_a_silent_node_becomes_unknown_and_tainted():
         "PIDPressure": ("Unknown", "NodeStatusNeverUpdated"),
     }
     assert taints_after(outcome) == {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}
+
+
+def test_a_node_that_waits_for_its_turn_takes_no_pods_and_keeps_its_own():
+    outcome = reconcile(node(), 41, 40, NOW, turn_in=7.0)
+    assert taints_after(outcome) == {(UNREACHABLE, "NoSchedule")}
+    assert outcome.again_after == 7
+    evicted = reconcile(node(taints=[no_execute()]), 41, 40, NOW, turn_in=7.0)
+    assert taints_after(evicted) == {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}, "what was begun goes on"
 
 
 def test_once_unknown_it_is_not_written_again():

@@ -9,6 +9,7 @@ import msgspec
 from koordinator.clock import Clock
 from koordinator.cluster.controllers.driver import CONCURRENCY, Applier, Controller, Loop, Teller
 from koordinator.cluster.controllers.hub import Hub
+from koordinator.cluster.controllers.zones import Pace
 from koordinator.errors import ConfigInvalid, readable
 from koordinator.kube.store import Store
 
@@ -23,6 +24,7 @@ class ControllersOptions(msgspec.Struct, kw_only=True):
     master: str | None = None
     controllers: tuple[str, ...] = ALL
     node_monitor_grace_seconds: float = 40.0
+    eviction_pace: Pace = Pace()
     terminated_pod_limit: int = 12_500
     workers: int = 4
 
@@ -81,7 +83,9 @@ def build(hub: Hub, options: ControllersOptions, clock: Clock) -> list[Controlle
         "job": lambda: workloads.JobController(hub, clock),
         "disruption": lambda: workloads.DisruptionController(hub, clock),
         "namespace": lambda: namespaces.NamespaceController(hub, clock),
-        "node-lifecycle": lambda: nodewatch.NodeLifecycleController(hub, clock, options.node_monitor_grace_seconds),
+        "node-lifecycle": lambda: nodewatch.NodeLifecycleController(
+            hub, clock, options.node_monitor_grace_seconds, options.eviction_pace
+        ),
         "pod-garbage": lambda: nodewatch.PodGarbageController(hub, clock, options.terminated_pod_limit),
         "garbage": lambda: collector.GarbageCollector(hub, clock),
     }

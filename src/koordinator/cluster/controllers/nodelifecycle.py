@@ -13,28 +13,37 @@ from koordinator.cluster.controllers.changes import Change, Outcome, Tell, delet
 UNREACHABLE = "node.kubernetes.io/unreachable"
 NOT_READY = "node.kubernetes.io/not-ready"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+_ILL = {"Unknown": UNREACHABLE, "False": NOT_READY}
 OWN_TAINTS = frozenset({UNREACHABLE, NOT_READY, UNSCHEDULABLE})
 TOLERATION_SECONDS = 300
 """How long pods that say nothing of not-ready and unreachable nodes stay on one (what admission adds to pods elsewhere)."""
 WATCHED_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
-def reconcile(node: Node, silence: float, grace: float, now: float) -> Outcome:
+class Heard(msgspec.Struct, frozen=True):
     """``silence``: seconds since the node's last sign of life; ``grace``: how many of them it may have."""
+
+    silence: float
+    grace: float
+
+    @property
+    def enough(self) -> bool:
+        return self.silence <= self.grace
+
+
+def reconcile(node: Node, heard: Heard, turn_in: float, now: float) -> Outcome:
+    """``turn_in``: seconds until the node may lose its pods, if it should (see ``zones``)."""
     if node.metadata.deletion_timestamp:
         return Outcome()
-    silent = silence > grace
-    changes: list[Change] = []
-    if silent:
-        changes += _unknown(node, now)
-    state = "Unknown" if silent else _ready_status(node)
-    changes += _taint(node, state, now)
-    if silent:
-        return Outcome(changes)
-    return Outcome(changes, max(grace - silence, 0.0) + 0.1)
+    changes: list[Change] = [] if heard.enough else _unknown(node, now)
+    state = ready_status(node) if heard.enough else "Unknown"
+    changes += _taint(node, state, now, evict=turn_in <= 0)
+    waits = [heard.grace - heard.silence + 0.1] if heard.enough else []
+    waits += [turn_in] if turn_in > 0 and state in _ILL else []
+    return Outcome(changes, min(waits, default=None))
 
 
-def _ready_status(node: Node) -> str:
+def ready_status(node: Node) -> str:
     ready = next((c for c in node.status.conditions or [] if c.type == "Ready"), None)
     return ready.status if ready is not None else ""
 
@@ -64,13 +73,18 @@ def _silent(type_: str, held: Condition | None, now: float) -> Condition:
     )
 
 
-def _taint(node: Node, state: str, now: float) -> list[Change]:
-    """Taints that follow from the node's condition and from ``spec.unschedulable``; foreign taints stay."""
+def _taint(node: Node, state: str, now: float, *, evict: bool) -> list[Change]:
+    """Taints that follow from the node's condition and from ``spec.unschedulable``; foreign taints stay.
+
+    A node that must wait for its turn takes no new pods and keeps those it has.
+    """
     held = node.spec.taints or []
     wanted = [taint for taint in held if taint.key not in OWN_TAINTS]
-    key = {"Unknown": UNREACHABLE, "False": NOT_READY}.get(state)
+    key = _ILL.get(state)
     if key is not None:
-        wanted += [_taint_of(held, key, effect, now) for effect in ("NoSchedule", "NoExecute")]
+        evicted = evict or any((taint.key, taint.effect) == (key, "NoExecute") for taint in held)
+        effects = ("NoSchedule", "NoExecute") if evicted else ("NoSchedule",)
+        wanted += [_taint_of(held, key, effect, now) for effect in effects]
     if node.spec.unschedulable:
         wanted.append(_taint_of(held, UNSCHEDULABLE, "NoSchedule", now))
     if {(t.key, t.effect) for t in wanted} == {(t.key, t.effect) for t in held}:

@@ -1,7 +1,8 @@
 """Nodes at work: whose heartbeat was seen when, by our own clock, and which pods must leave or have nobody left.
 
 Heartbeats are Leases. When one was *seen to change* counts, not what it says: other machines' clocks may differ. When the
-API server was away nobody could renew, so all get their grace anew.
+API server was away nobody could renew, so all get their grace anew. Those that fall silent together lose their pods one after
+the other (see ``zones``).
 """
 
 import logging
@@ -13,8 +14,10 @@ from koordinator.cluster.controllers import nodelifecycle, podgc
 from koordinator.cluster.controllers.changes import Change, Outcome
 from koordinator.cluster.controllers.driver import SETTLE_SECONDS
 from koordinator.cluster.controllers.hub import Hub
+from koordinator.cluster.controllers.nodelifecycle import Heard
 from koordinator.cluster.controllers.objects import NAMESPACES
 from koordinator.cluster.controllers.workloads import POD_NODE, pod_view
+from koordinator.cluster.controllers.zones import LOOK_AGAIN_SECONDS, Pace, Zones, zone_of
 from koordinator.kube.errors import ApiError, ServerUnavailable
 from koordinator.kube.workqueue import WorkQueue
 
@@ -32,8 +35,9 @@ class NodeLifecycleController:
 
     name = "node-lifecycle"
 
-    def __init__(self, hub: Hub, clock: Clock, grace_seconds: float) -> None:
+    def __init__(self, hub: Hub, clock: Clock, grace_seconds: float, pace: Pace) -> None:
         self._hub, self._clock, self._grace = hub, clock, grace_seconds
+        self._zones = Zones(pace)
         self._nodes, self._leases, self._pods = hub.view(NODES), hub.view(LEASES), pod_view(hub)
         self._seen: dict[str, float] = {}
         self._leased: set[str] = set()
@@ -54,10 +58,20 @@ class NodeLifecycleController:
         if node is None:
             return Outcome()
         now = self._clock.now()
-        health = nodelifecycle.reconcile(node, self._silence(key), self._grace_of(key), now)
-        leaving = nodelifecycle.evictions(node, self._pods.by_index(POD_NODE, key), now)
+        heard = Heard(self._silence(key), self._grace_of(key))
+        well = heard.enough and nodelifecycle.ready_status(node) not in ("False", "Unknown")
+        self._zones.note(key, zone_of(node.labels), well=well)
+        turn_in = 0.0 if well else self._zones.wait(key, self._clock.monotonic())
+        health = nodelifecycle.reconcile(node, heard, turn_in, now)
+        leaving = self._leaving(node, well=well)
         waits = [wait for wait in (health.again_after, leaving.again_after) if wait is not None]
         return Outcome([*health.changes, *leaving.changes], min(waits, default=None))
+
+    def _leaving(self, node: Node, *, well: bool) -> Outcome:
+        """While no node anywhere is well nobody leaves: there is nowhere to go, and it may be us who hear nothing."""
+        if not well and self._zones.everything_down:
+            return Outcome(again_after=LOOK_AGAIN_SECONDS)
+        return nodelifecycle.evictions(node, self._pods.by_index(POD_NODE, node.name), self._clock.now())
 
     def refused(self, key: str, change: Change, error: ApiError) -> list[Change]:
         return []
@@ -88,6 +102,7 @@ class NodeLifecycleController:
             if old is not None:
                 self._seen.pop(old.name, None)
                 self._leased.discard(old.name)
+                self._zones.forget(old.name)
             return
         if old is None or _heartbeat(new) not in (None, _heartbeat(old)):
             self._seen[new.name] = self._clock.monotonic()

@@ -108,7 +108,7 @@ class Demo:
         self._records.batch += [_batch_lines(log.read_text()) for log in logs]
 
     async def _start_batch(self) -> None:
-        await self._until(self._sells, f"node {self._options.node} to publish batch resources")
+        await self._until(self._sells, f"node {self._options.node} to sell the batch-cpu that the Job asks for")
         job = self._manifests["job/batch"]
         await apply(self._client, job)
         await self._until(lambda: self._pods_ready("batch", job.body["spec"]["parallelism"]), "the batch pods to run")
@@ -160,7 +160,9 @@ class Demo:
     async def _known(self) -> str:
         pods = (await self._client.list(registry.PODS, NAMESPACE)).items
         events = (await self._client.list(registry.EVENTS, NAMESPACE)).items
-        lines = [f"pod {pod.name} is {pod.status.phase}" for pod in pods]
+        sold = amounts((await self._client.get(registry.NODES, self._options.node)).status.allocatable).get(BATCH_CPU, 0)
+        lines = [f"the node sells {sold}m batch-cpu (other work on the machine lowers that)"]
+        lines += [f"pod {pod.name} is {pod.status.phase}" for pod in pods]
         lines += [
             f"{event.involved_object.name}: {event.reason}: {event.message}" for event in events if event.type == "Warning"
         ]

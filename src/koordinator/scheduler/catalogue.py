@@ -20,11 +20,13 @@ from koordinator.scheduler.plugins import resources_fit_plus, scarce_resource_av
 from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
 from koordinator.scheduler.plugins.default_binder import DefaultBinder
 from koordinator.scheduler.plugins.default_pre_bind import DefaultPreBind
+from koordinator.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from koordinator.scheduler.plugins.load_aware import args as load_aware
 from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
 from koordinator.scheduler.plugins.node_affinity import NodeAffinity
 from koordinator.scheduler.plugins.node_name import NodeName
 from koordinator.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from koordinator.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.plugins.resources_fit import FitArgs, NodeResourcesFit, Point, ResourceWeight
 from koordinator.scheduler.plugins.resources_fit_plus import NodeResourcesFitPlus
@@ -48,8 +50,8 @@ class Entry(NamedTuple):
 
 PLANNED = frozenset(
     (
-        *("NodePorts", "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone", "PodTopologySpread"),
-        *("InterPodAffinity", "DynamicResources", "DefaultPreemption", "ImageLocality"),
+        *("NodePorts", "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"),
+        *("DynamicResources", "DefaultPreemption", "ImageLocality"),
         *("NodeNUMAResource", "Reservation", "Coscheduling", "DeviceShare", "ElasticQuota"),
     )
 )
@@ -110,6 +112,8 @@ BUILT: tuple[Entry, ...] = (
         Kind(scheduling_hint.SchedulingHintArgs, checked=scheduling_hint.checked),
     ),
     Entry(DefaultPreBind, lambda handle, _: DefaultPreBind(handle.store, handle.clock)),
+    Entry(PodTopologySpread, lambda handle, args: PodTopologySpread(handle.cluster, args), KINDS["PodTopologySpread"]),
+    Entry(InterPodAffinity, lambda handle, args: InterPodAffinity(handle.cluster, args), KINDS["InterPodAffinity"]),
     Entry(DefaultBinder, lambda handle, _: DefaultBinder(handle.store)),
 )
 

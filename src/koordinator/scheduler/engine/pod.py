@@ -32,8 +32,8 @@ class Template:
         self.requests: Amounts = {**pod_requests(pod), PODS: 1}
         self.limits = pod_limits(pod)
         self.nonzero: Amounts = {**self.requests, **_only_cpu_and_memory(pod_requests(pod, NONZERO_DEFAULTS))}
-        self.notes: dict[int, Any] = {}
-        """What profiles and plugins have worked out for the template, by the ``id`` of who did."""
+        self.notes: dict[Hashable, Any] = {}
+        """What profiles and plugins have worked out for the template, by who did (an ``id``, or a name and more)."""
         self._vector: Ints | None = None
         self._nonzero: Ints | None = None
 

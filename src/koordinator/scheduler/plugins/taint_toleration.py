@@ -70,6 +70,12 @@ class _PerSet:
         return answer
 
 
+def tolerates_all(tolerations: Sequence[Toleration], nodes: Columns) -> Bools:
+    """Which nodes, of all rows, have no taint that keeps the pod away."""
+    free: Bools = _PerSet(lambda taints: first_untolerated(tolerations, taints))(nodes, nodes.rows) == 0
+    return free
+
+
 class TaintToleration(FilterPlugin, ScorePlugin):
     name = "TaintToleration"
     reads = Change.TAINTS

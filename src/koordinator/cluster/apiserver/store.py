@@ -69,6 +69,7 @@ class Collection:
         self.history: deque[Change] = deque()
         self.compacted = compacted  # changes up to here are forgotten
         self.listeners: set[Callable[[Change], None]] = set()
+        self.cut_off = 0  # watches whose client did not keep up
 
     def get(self, namespace: str, name: str) -> Entry | None:
         space = self.spaces.get(namespace)
@@ -107,6 +108,17 @@ class Collection:
         newer.reverse()
         return newer
 
+    def at(self, rv: int, namespace: str = "") -> list[Entry]:
+        """Every object as it was after the change ``rv``. Raises: Refused (410) when that is forgotten."""
+        undone: dict[tuple[str, str], Entry | None] = {}
+        for change in reversed(self.since(rv)):
+            undone[change.after.namespace, change.after.name] = change.before
+        if not undone:
+            return self.entries(namespace)
+        there = {(entry.namespace, entry.name): entry for entry in self}
+        past = {**there, **undone}
+        return [entry for key in sorted(past) if (entry := past[key]) is not None and namespace in ("", key[0])]
+
     def remember(self, change: Change) -> None:
         self.history.append(change)
         if len(self.history) > HISTORY:
@@ -139,6 +151,7 @@ class Store:
         self._staged: list[_Staged] = []
         self._writing = False
         self._unloaded: dict[str, list[Row]] = {}
+        self._tail: asyncio.Future[Entry] | None = None  # the last write that was staged
         self._idle: asyncio.Future[None] | None = None  # somebody waits for the last write
         self._taps: list[Callable[[str, Change], None]] = []
 
@@ -162,6 +175,10 @@ class Store:
 
     def collection(self, resource: str) -> Collection:
         return self._collections[resource]
+
+    def find(self, resource: str) -> Collection | None:
+        """A collection that may not be there."""
+        return self._collections.get(resource)
 
     def collections(self) -> Iterable[Collection]:
         return self._collections.values()
@@ -197,7 +214,13 @@ class Store:
         if not self._staged and not self._writing:
             loop.call_soon(self._flush)
         self._staged.append(staged)
+        self._tail = staged.future
         return staged.future
+
+    async def settled(self) -> None:
+        """Return once everything staged so far can be read: whoever is told of a state must find it."""
+        if self._tail is not None and not self._tail.done():
+            await asyncio.wait([self._tail])
 
     def tick(self) -> None:
         """Forget old history."""

@@ -136,6 +136,7 @@ class Writer:
                 raise modified(kind.plural, kind.group, call.name)
             return None
         if obj == old:
+            await self.store.settled()
             return head
         return await self.commit(call, head, obj, delete=deletion.finished(obj, namespace=kind.key == "namespaces"))
 

@@ -1,11 +1,15 @@
 """The manager: a full recomputation of 5,000 nodes with 20 pods each, what one report costs, and the pod webhook over TLS.
 
-Times are processor time of this process, so that neighbours on the machine do not count.
+Times are processor time of this process, so that neighbours on the machine do not count; latencies are measured with
+real-time priority where that is permitted, for the same reason.
 """
 
 import asyncio
-import resource
+import contextlib
+import os
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -35,6 +39,7 @@ from koordinator.manager.webhooks.server import WebhookServer
 NODES, PODS = 5_000, 20
 PROFILES = 100
 REQUESTS, CONNECTIONS = 6_000, 16
+STEADY = 500
 
 
 class CountingStore:
@@ -110,13 +115,11 @@ async def recompute() -> bool:
     for name in names:
         await resources.work([name])
     one_by_one = time.process_time() - start - again
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return all(
         [
             report("manager: recompute 5,000 nodes x 20 pods", again * 1000, "ms", "<= 500"),
             report("manager: nodes patched again though nothing changed", store.patches - written, "nodes", "<= 0"),
             report("manager: core used by 5,000 reports a minute", (reading + one_by_one) / 60 * 100, "%", "<= 10"),
-            report("manager: memory with 5,000 nodes and 100,000 pods read", peak, "MiB", "<= 400"),
         ]
     )
 
@@ -199,9 +202,38 @@ async def ask_many(port: int, ca: bytes, total: int) -> list[float]:
     return times
 
 
+async def ask_steadily(port: int, ca: bytes, rate: int, seconds: float) -> list[float]:
+    """``rate`` requests a second, each at its own time whatever became of the others. Times count from when each was due."""
+    context = ssl.create_default_context(cadata=ca.decode())
+    body, times = review(), []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=0)) as session:
+
+        async def ask(due: float) -> None:
+            async with session.post(f"https://127.0.0.1:{port}/mutate-pod", data=body) as answer:
+                await answer.read()
+            times.append(time.perf_counter() - due)
+
+        start = time.perf_counter()
+        async with asyncio.TaskGroup() as asked:
+            for number in range(int(rate * seconds)):
+                due = start + number / rate
+                await asyncio.sleep(max(due - time.perf_counter(), 0))
+                asked.create_task(ask(due))
+    return times
+
+
+def before_neighbours(*, on: bool) -> None:
+    """Run before the machine's other processes where we may: latencies are then the server's own."""
+    policy, priority = (os.SCHED_RR, 10) if on else (os.SCHED_OTHER, 0)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, policy, os.sched_param(priority))
+
+
 def server_process(connection: Any) -> None:
     """The server alone in a process, so that its processor time is its own."""
     import uvloop
+
+    before_neighbours(on=True)
 
     async def work() -> None:
         ready: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
@@ -213,6 +245,7 @@ def server_process(connection: Any) -> None:
         connection.send(None)
         await asyncio.to_thread(connection.recv)
         connection.send(time.process_time() - start)
+        await asyncio.to_thread(connection.recv)
         stop.set()
         await task
 
@@ -229,20 +262,33 @@ def webhook() -> bool:
     process = context.Process(target=server_process, args=(theirs,))
     process.start()
     port, ca = ours.recv()
+    before_neighbours(on=True)
     uvloop.run(ask_many(port, ca, CONNECTIONS * 10))
     ours.send(None)
     ours.recv()
     times = sorted(uvloop.run(ask_many(port, ca, REQUESTS)))
     ours.send(None)
     spent = ours.recv()
+    steady = sorted(uvloop.run(ask_steadily(port, ca, STEADY, 6.0))[STEADY:])  # the first second warms up
+    before_neighbours(on=False)
+    ours.send(None)
     process.join()
     return all(
         [
             report("manager: pod webhook over TLS, 100 profiles", len(times) / spent, "requests/s of one core", ">= 2000"),
             report("manager: pod webhook over TLS, p99 at full load", times[len(times) * 99 // 100] * 1000, "ms"),
+            report("manager: pod webhook over TLS, p50 at 500/s", steady[len(steady) // 2] * 1000, "ms"),
+            report("manager: pod webhook over TLS, p99 at 500/s", steady[len(steady) * 99 // 100] * 1000, "ms", "<= 5"),
         ]
     )
 
 
+def memory() -> bool:
+    """The peak of a process of its own, informers' caches and webhooks included."""
+    command = [sys.executable, "-m", "benchmarks.manager_caches"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=180)
+    return report("manager: memory, whole process, 5,000 nodes and 100,000 pods", float(done.stdout), "MiB", "<= 400")
+
+
 def main() -> bool:
-    return all([asyncio.run(recompute()), webhook()])
+    return all([asyncio.run(recompute()), memory(), webhook()])

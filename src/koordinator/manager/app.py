@@ -5,6 +5,7 @@ Informers and webhooks run on every replica; the controllers only on the leader,
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable
 
 import msgspec
@@ -35,9 +36,15 @@ async def run(options: ManagerOptions, clock: Clock, on_ready: Callable[[], None
     gates = features.MANAGER.parse(options.feature_gates)
     found = load(options.kubeconfig, options.master)
     config = msgspec.structs.replace(found, user_agent="koordinator-manager", qps=options.qps, burst=options.burst)
+
+    def ready() -> None:
+        gc.collect()
+        gc.freeze()  # what the caches hold now stays: no collection need walk it and hold answers up
+        on_ready()
+
     async with Client(config, clock) as client:
         try:
-            await Manager(client, clock, options, gates).run(on_ready)
+            await Manager(client, clock, options, gates).run(ready)
         except ExceptionGroup as group:
             raise readable(group) or group from None
 

@@ -5,8 +5,9 @@ a node whose report goes stale loses its batch resources on time, without any ev
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from koordinator.api import keys
@@ -31,6 +32,8 @@ from koordinator.manager.seen import SeenPod
 log = logging.getLogger(__name__)
 
 WRITES_AT_ONCE = 32
+CHUNK = 64
+"""Nodes that are calculated in one go: 3 ms."""
 
 
 NORMALIZATION, AMPLIFICATION = "CPUNormalization", "ResourceAmplification"
@@ -178,21 +181,25 @@ class NodeResources:
         """Calculate and write what ``names`` need. Returns those that could not be written."""
         if self._config.colocation is None:
             return ()
-        now = self._clock.now()
+        slots, now, waiting = asyncio.Semaphore(WRITES_AT_ONCE), self._clock.now(), iter(names)
+        writing: list[asyncio.Task[str]] = []
+        while chunk := list(itertools.islice(waiting, CHUNK)):
+            writing += [asyncio.create_task(self._write(write, slots)) for write in self._calculate_writes(chunk, now)]
+            await asyncio.sleep(0)  # webhooks answer on the same loop
+        return [failed for failed in await asyncio.gather(*writing) if failed]
+
+    async def _write(self, write: Write, slots: asyncio.Semaphore) -> str:
+        """The node's name if something could not be written."""
+        async with slots:
+            return "" if await self._writer.write(write) else write.node
+
+    def _calculate_writes(self, names: Iterable[str], now: float) -> list[Write]:
         seen = [one for name in names if (one := self._look(name, now))]
         selling = [one for one in seen if not one.why_not]
         plans = [self._reset(one) for one in seen if one.why_not]
         plans += self._calculate(selling)
         self._count_phases(len(seen) - len(selling), len(selling))
-        slots = asyncio.Semaphore(WRITES_AT_ONCE)
-        writes = [write for plan in plans if (write := self._writer.needed(plan, now))]
-
-        async def carry_out(write: Write) -> bool:
-            async with slots:
-                return await self._writer.write(write)
-
-        done = await asyncio.gather(*map(carry_out, writes))
-        return [write.node for write, written in zip(writes, done, strict=True) if not written]
+        return [write for plan in plans if (write := self._writer.needed(plan, now))]
 
     def _count_phases(self, reset: int, calculated: int) -> None:
         """Ratios and devices count their failures where they happen."""

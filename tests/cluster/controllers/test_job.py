@@ -6,14 +6,16 @@ from hypothesis import strategies as st
 from cluster.controllers.workloads import NOW, job, of, pod
 from koordinator.api.core import ContainerState, ContainerStateTerminated, ContainerStatus
 from koordinator.api.meta import format_time
-from koordinator.cluster.controllers import indexed
+from koordinator.cluster.controllers import indexed, tracking
 from koordinator.cluster.controllers.changes import Create, Delete, Patch
-from koordinator.cluster.controllers.job import BURST, Ledger, Tally, reconcile
-from koordinator.cluster.controllers.objects import JobStatus
+from koordinator.cluster.controllers.job import BURST, reconcile
+from koordinator.cluster.controllers.objects import JobStatus, UncountedPods
 
 
-def of_job(owner, name, phase="Running", **fields):
-    return pod(name, owner, "Job", phase=phase, labels={"job": owner.name}, **fields)
+def of_job(owner, name, phase="Running", *, held=True, **fields):
+    made = pod(name, owner, "Job", phase=phase, labels={"job": owner.name}, **fields)
+    made.metadata.finalizers = [tracking.FINALIZER] if held else None
+    return made
 
 
 def failed(owner, name, ended):
@@ -32,8 +34,12 @@ def end(outcome):
     return [(c["type"], c.get("reason")) for c in written.get("conditions") or [] if c["type"] in ("Complete", "Failed")]
 
 
-def look(owner, *pods, past=None, now=NOW):
-    return reconcile(owner, pods, past or Tally(), now)
+def look(owner, *pods, now=NOW):
+    return reconcile(owner, pods, now)
+
+
+def released(outcome):
+    return [c.name for c in of(Patch, outcome.changes) if c.body.get("metadata", {}).get("finalizers") == []]
 
 
 def test_as_many_run_as_may_and_are_still_needed():
@@ -95,7 +101,13 @@ def test_restarts_in_place_count_as_failures():
 
 def test_a_pod_that_failed_because_it_was_deleted_has_not_failed():
     owner = job(backoff_limit=0)
-    assert end(look(owner, of_job(owner, "a", "Failed", deleting=True))) == []
+    stopped, on_its_own = failed(owner, "a", NOW + 1), failed(owner, "b", NOW - 1)
+    for dying in (stopped, on_its_own):
+        dying.metadata.deletion_timestamp = format_time(NOW)
+    outcome = look(owner, stopped)
+    assert end(outcome) == []
+    assert released(outcome) == ["a"]
+    assert end(look(owner, on_its_own)) == [("Failed", "BackoffLimitExceeded")]
 
 
 def test_the_deadline_ends_it():
@@ -137,15 +149,88 @@ def test_a_settled_job_is_left_alone():
     assert look(owner).changes == []
 
 
-def test_deleted_pods_still_count():
-    owner, ledger = job(completions=3), Ledger()
-    first, second = of_job(owner, "a", "Succeeded"), of_job(owner, "b", "Succeeded")
-    assert ledger.past(owner, [first, second]) == Tally(0, 0)
-    assert ledger.past(owner, [second]) == Tally(1, 0)
-    assert status(look(owner, second, past=Tally(1, 0)))["succeeded"] == 2
-    owner.status.succeeded = 2
-    assert Ledger().past(owner, [second]) == Tally(1, 0), "after a restart, the status tells"
-    ledger.forget(owner.metadata.uid)
+def test_a_finished_pod_is_listed_then_let_go_then_counted():
+    owner = job(completions=3)
+    done = of_job(owner, "a", "Succeeded")
+    first = look(owner, done)
+    assert status(first)["uncountedTerminatedPods"] == {"succeeded": ["uid-a"], "failed": None}
+    assert status(first)["succeeded"] == 0
+    assert released(first) == ["a"]
+    order = [change.name for change in of(Patch, first.changes)]
+    assert order.index("batch") < order.index("a"), "never let go before it is listed"
+    owner.status = msgspec.convert(status(first), JobStatus)
+    assert status(look(owner, done)) is None, "still held: nothing to count yet"
+    after = status(look(owner))
+    assert (after["succeeded"], after["uncountedTerminatedPods"]) == (1, None)
+
+
+def test_adopted_pods_are_held_and_pods_that_left_unfinished_are_let_go():
+    owner = job(parallelism=4, completions=9)
+    adopted = of_job(owner, "new", held=False)
+    hold = next(c for c in of(Patch, look(owner, adopted).changes) if c.name == "new")
+    assert hold.body["metadata"]["finalizers"] == [tracking.FINALIZER]
+    ending, gone = of_job(owner, "ending", deleting=True), of_job(owner, "gone", deleting=True)
+    ending.metadata.deletion_grace_period_seconds, gone.metadata.deletion_grace_period_seconds = 30, 0
+    assert released(look(owner, ending, gone)) == ["gone"]
+
+
+def test_a_job_that_goes_lets_its_pods_go():
+    owner = job()
+    owner.metadata.deletion_timestamp = format_time(NOW)
+    assert released(look(owner, of_job(owner, "a"), of_job(owner, "b", "Succeeded"))) == ["a", "b"]
+
+
+def test_pods_of_an_ended_job_are_let_go():
+    owner = job()
+    done = of_job(owner, "a", "Succeeded")
+    ended = look(owner, done)
+    owner.status = msgspec.convert(status(ended), JobStatus)
+    assert owner.status.succeeded == 1
+    assert owner.status.uncounted_terminated_pods is None
+    assert released(look(owner, done)) == ["a"]
+
+
+class Shop:
+    """A job and its pods on a server whose clients crash between any two writes."""
+
+    def __init__(self, pods):
+        self.job, self.pods = job(completions=10**6, parallelism=0, backoff_limit=10**6), {}
+        for index in range(pods):
+            name = f"p{index}"
+            self.pods[name] = of_job(self.job, name)
+
+    def act(self, what, number):
+        name = f"p{number}"
+        held = self.pods.get(name)
+        if what == "decide":
+            for change in of(Patch, look(self.job, *self.pods.values()).changes)[:number]:
+                self.write(change)
+        elif held is not None and what == "delete" and not held.metadata.finalizers:
+            del self.pods[name]
+        elif held is not None and what in ("Succeeded", "Failed") and not held.terminated:
+            held.status.phase = what
+            self.ended[what] += 1
+
+    ended: dict[str, int]
+
+    def write(self, change):
+        if change.name == self.job.name:
+            held = msgspec.to_builtins(self.job.status) | change.body["status"]
+            self.job.status = msgspec.convert({key: value for key, value in held.items() if value is not None}, JobStatus)
+        elif change.name in self.pods:
+            self.pods[change.name].metadata.finalizers = change.body["metadata"]["finalizers"] or None
+
+
+@given(st.lists(st.tuples(st.sampled_from(["decide", "delete", "Succeeded", "Failed"]), st.integers(0, 5)), max_size=60))
+def test_every_pod_counts_once_whatever_is_deleted_and_wherever_it_crashes(steps):
+    shop = Shop(5)
+    shop.ended = {"Succeeded": 0, "Failed": 0}
+    for what, number in steps:
+        shop.act(what, number)
+    for _ in range(3):
+        shop.act("decide", 1000)
+    assert (shop.job.status.succeeded, shop.job.status.failed) == (shop.ended["Succeeded"], shop.ended["Failed"])
+    assert shop.job.status.uncounted_terminated_pods in (None, UncountedPods())
 
 
 def test_indexed_jobs_give_every_number_once():

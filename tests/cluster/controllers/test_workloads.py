@@ -1,5 +1,7 @@
 """The controllers on a real API server with hollow nodes: what a user of the cluster sees."""
 
+import contextlib
+
 import pytest
 
 from koordinator.api.registry import EVENTS, NODES, PODS
@@ -139,6 +141,10 @@ async def test_a_bare_pod_that_fits_is_adopted_and_one_relabelled_is_let_go(clus
     await until(released)
 
 
+def batch(**spec):
+    return {"metadata": {"name": "batch"}, "spec": {"template": template(restartPolicy="Never"), **spec}}
+
+
 async def test_a_job_runs_to_its_end_and_is_taken_away(cluster):
     client = cluster.client
     spec = {"completions": 4, "parallelism": 2, "ttlSecondsAfterFinished": 2, "template": template(restartPolicy="Never")}
@@ -271,3 +277,43 @@ async def test_a_silent_node_becomes_unknown_loses_its_pods_and_comes_back(clust
 
     await until(back)
     assert (await client.get(NODES, "by-hand")).status.conditions[0].status == "True", "nobody to be silent"
+
+
+async def test_pods_that_are_deleted_the_moment_they_finish_count_once(cluster):
+    client, made, job = cluster.client, set(), batch(completions=20, parallelism=5)
+    await client.create(JOBS, job, "default")
+
+    async def done_while_somebody_deletes_what_has_finished():
+        for pod in (await client.list(PODS, "default")).items:
+            made.add(pod.metadata.uid)
+            if pod.terminated:
+                with contextlib.suppress(NotFound):
+                    await client.delete(PODS, pod.name, "default", grace_seconds=0)
+        held = await client.get(JOBS, "batch", "default")
+        return any(c.type == "Complete" and c.status == "True" for c in held.status.conditions or [])
+
+    await until(done_while_somebody_deletes_what_has_finished, 20)
+    held = await client.get(JOBS, "batch", "default")
+    assert (held.status.succeeded, held.status.failed) == (20, 0)
+    assert len(made) <= 20
+
+
+@pytest.mark.parametrize("propagation", ["Background", "Foreground", "Orphan"])
+@pytest.mark.parametrize("cluster", [{"hollow": {"job_seconds": 60.0}}], indirect=True)
+async def test_a_deleted_job_keeps_no_pod_from_going(cluster, propagation):
+    client = cluster.client
+    await client.create(JOBS, batch(completions=3, parallelism=3), "default")
+
+    async def running():
+        return len([pod for pod in (await client.list(PODS, "default")).items if pod.status.phase == "Running"]) == 3
+
+    await until(running)
+    path = JOBS.path("default", "batch")
+    await client.request("DELETE", f"{path}?propagationPolicy={propagation}")
+    await until(lambda: absent(client, JOBS, "batch"))
+
+    async def free():
+        pods = (await client.list(PODS, "default")).items
+        return all(not pod.metadata.finalizers for pod in pods) and len(pods) == (3 if propagation == "Orphan" else 0)
+
+    await until(free)

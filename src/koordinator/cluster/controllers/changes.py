@@ -68,5 +68,11 @@ def status(resource: Resource[Any], obj: Object, body: JsonObject) -> Patch:
     return Patch(resource, obj.namespace, obj.name, {"status": body}, "status")
 
 
+def guarded_status(resource: Resource[Any], obj: Object, body: JsonObject) -> Patch:
+    """A status that counts on from what was read: it must not overwrite a later one."""
+    lock = {"resourceVersion": obj.metadata.resource_version}
+    return Patch(resource, obj.namespace, obj.name, {"metadata": lock, "status": body}, "status")
+
+
 def delete(resource: Resource[Any], obj: Object, grace_seconds: int | None = None) -> Delete:
     return Delete(resource, obj.namespace, obj.name, obj.metadata.uid, grace_seconds)

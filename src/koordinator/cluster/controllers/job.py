@@ -8,9 +8,9 @@ import msgspec
 from koordinator.api.core import Pod
 from koordinator.api.meta import Condition, format_time, parse_time
 from koordinator.api.registry import PODS
-from koordinator.cluster.controllers import indexed
+from koordinator.cluster.controllers import indexed, tracking
 from koordinator.cluster.controllers import pods as pods_
-from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
+from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, guarded_status
 from koordinator.cluster.controllers.objects import JOBS, Job
 from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, Claim, claim
 from koordinator.kube.owners import controller_reference
@@ -21,18 +21,12 @@ RETRY_SECONDS = 10.0
 RETRY_LIMIT_SECONDS = 360.0
 
 
-class Tally(msgspec.Struct, frozen=True):
-    """Finished pods of a job that are no longer there: they still count."""
-
-    succeeded: int = 0
-    failed: int = 0
-
-
 class View(msgspec.Struct, frozen=True):
     """One job and its pods, sorted by what they mean to it."""
 
     job: Job
     active: list[Pod]
+    book: tracking.Ledger
     succeeded: int
     failed: int
     pods: list[Pod]
@@ -58,24 +52,25 @@ class Verdict(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-def reconcile(job: Job, candidates: Iterable[Pod], past: Tally, now: float) -> Outcome:
+def reconcile(job: Job, candidates: Iterable[Pod], now: float) -> Outcome:
     """``candidates``: the pods that the job controls and its namespace's pods without a controller."""
     if (end := finished(job)) is not None:
         return _after_the_end(job, candidates, end, now)
     claimed = _claim(job, candidates)
     if job.metadata.deletion_timestamp:
-        return Outcome()
+        return Outcome([tracking.release(pod) for pod in claimed.mine if tracking.tracked(pod)])
     if claimed.changes:
         return Outcome(claimed.changes, LOOK_AGAIN_SECONDS)
-    view = _view(job, claimed.mine, past, now)
+    view = _view(job, claimed.mine, now)
     if (verdict := _verdict(view)) is not None:
         return Outcome(_end(view, verdict))
+    said = _status(view, suspended=bool(job.spec.suspend))
+    tracked = [*tracking.releases(view.pods), *(tracking.hold(pod) for pod in view.active if not tracking.tracked(pod))]
     if job.spec.suspend:
         changes: list[Change] = [delete(PODS, pod) for pod in view.active]
-        return Outcome([*changes, *_status(view, suspended=True)])
+        return Outcome([*said, *changes, *tracked])
     wait = _retry_wait(view)
-    scaling = _scale(view, may_create=not wait)
-    return Outcome([*_status(view, suspended=False), *scaling], _soonest(wait, _deadline_wait(view)))
+    return Outcome([*said, *tracked, *_scale(view, may_create=not wait)], _soonest(wait, _deadline_wait(view)))
 
 
 def finished(job: Job) -> Condition | None:
@@ -90,21 +85,11 @@ def _claim(job: Job, candidates: Iterable[Pod]) -> Claim[Pod]:
     return claim(job, job.spec.selector, candidates, (JOBS, PODS))
 
 
-def _view(job: Job, mine: list[Pod], past: Tally, now: float) -> View:
+def _view(job: Job, mine: list[Pod], now: float) -> View:
     active = [pod for pod in mine if pods_.is_active(pod)]
-    failed = past.failed + sum(result(pod) == "Failed" for pod in mine)
-    if indexed.is_indexed(job):
-        succeeded = len(indexed.completed(job, mine))
-    else:
-        succeeded = past.succeeded + sum(result(pod) == "Succeeded" for pod in mine)
-    return View(job, active, succeeded, failed, mine, now)
-
-
-def result(pod: Pod) -> str:
-    """How the pod counts: Succeeded, Failed, or empty. One that failed because it was deleted has not failed."""
-    if pod.status.phase == "Failed":
-        return "" if pod.metadata.deletion_timestamp else "Failed"
-    return "Succeeded" if pod.status.phase == "Succeeded" else ""
+    book = tracking.ledger(job, mine)
+    succeeded = len(indexed.completed(job, mine)) if indexed.is_indexed(job) else book.total("Succeeded")
+    return View(job, active, book, succeeded, book.total("Failed"), mine, now)
 
 
 def _verdict(view: View) -> Verdict | None:
@@ -134,7 +119,8 @@ def _end(view: View, verdict: Verdict) -> list[Change]:
         last_probe_time=stamp,
         last_transition_time=stamp,
     )
-    body = _counters(view) | {"active": 0, "ready": 0, "conditions": msgspec.to_builtins([*_conditions(view), ended])}
+    final = {"succeeded": view.succeeded, "failed": view.failed, "uncountedTerminatedPods": None}
+    body = _counters(view) | final | {"active": 0, "ready": 0, "conditions": msgspec.to_builtins([*_conditions(view), ended])}
     if not view.job.status.start_time:
         body["startTime"] = stamp
     if verdict.type == "Complete":
@@ -142,13 +128,14 @@ def _end(view: View, verdict: Verdict) -> list[Change]:
         tell = Tell(view.job, "Completed", "Job completed")
     else:
         tell = Tell(view.job, verdict.reason, verdict.message, "Warning")
-    return [*(delete(PODS, pod) for pod in view.active), status(JOBS, view.job, body), tell]
+    return [*(delete(PODS, pod) for pod in view.active), guarded_status(JOBS, view.job, body), tell]
 
 
 def _after_the_end(job: Job, candidates: Iterable[Pod], end: Condition, now: float) -> Outcome:
-    """Take away stragglers, and after the time to live the job itself."""
+    """Take away stragglers, let go of the others, and after the time to live the job itself."""
     mine = [pod for pod in candidates if pod.owner and pod.owner.uid == job.metadata.uid]
     changes: list[Change] = [delete(PODS, pod) for pod in mine if pods_.is_active(pod)]
+    changes += [tracking.release(pod) for pod in mine if tracking.tracked(pod) and not pods_.is_active(pod)]
     ttl = job.spec.ttl_seconds_after_finished
     since = parse_time(job.status.completion_time) or parse_time(end.last_transition_time)
     if ttl is None or since is None or job.metadata.deletion_timestamp:
@@ -189,6 +176,7 @@ def _bodies(view: View, count: int) -> list[dict[str, Any]]:
     labels |= {f"batch.kubernetes.io/{key}": value for key, value in labels.items()}
     for body in bodies:
         body["metadata"]["labels"] = labels | body["metadata"]["labels"]
+        body["metadata"]["finalizers"].append(tracking.FINALIZER)
     return indexed.assign(job, bodies, view.pods) if indexed.is_indexed(job) else bodies
 
 
@@ -196,10 +184,10 @@ def _counters(view: View) -> dict[str, Any]:
     body: dict[str, Any] = {
         "active": len(view.active),
         "ready": sum(pods_.is_ready(pod) for pod in view.active),
-        "succeeded": view.succeeded,
-        "failed": view.failed,
+        **tracking.in_status(view.book),
     }
     if indexed.is_indexed(view.job):
+        body["succeeded"] = view.succeeded
         body["completedIndexes"] = indexed.text(indexed.completed(view.job, view.pods))
     return body
 
@@ -222,10 +210,16 @@ def _status(view: View, *, suspended: bool) -> list[Change]:
         "ready": held.ready or 0,
         "succeeded": held.succeeded,
         "failed": held.failed,
+        "uncountedTerminatedPods": msgspec.to_builtins(held.uncounted_terminated_pods) or None,
     }
     if indexed.is_indexed(job):
         shown["completedIndexes"] = held.completed_indexes or ""
-    return [] if body == shown else [status(JOBS, job, body), *tells]
+    return [] if _plain(body) == _plain(shown) else [guarded_status(JOBS, job, body), *tells]
+
+
+def _plain(body: dict[str, Any]) -> dict[str, Any]:
+    """Without the nulls that take a field away."""
+    return {key: _plain(value) if isinstance(value, dict) else value for key, value in body.items() if value is not None}
 
 
 def _conditions(view: View) -> list[Condition]:
@@ -263,29 +257,3 @@ def _retry_wait(view: View) -> float | None:
 
 def _soonest(*waits: float | None) -> float | None:
     return min((wait for wait in waits if wait is not None), default=None)
-
-
-class Ledger:
-    """Remembers finished pods: they count after somebody deleted them. The status tells what counted before a restart."""
-
-    def __init__(self) -> None:
-        self._base: dict[str, Tally] = {}
-        self._counted: dict[str, dict[str, str]] = {}
-
-    def past(self, job: Job, pods: Iterable[Pod]) -> Tally:
-        """What counts for this job besides the pods that are there."""
-        uid = job.metadata.uid
-        here = {pod.metadata.uid: result(pod) for pod in pods if result(pod) and pod.owner and pod.owner.uid == uid}
-        if uid not in self._base:
-            phases = list(here.values())
-            succeeded = max(0, job.status.succeeded - phases.count("Succeeded"))
-            self._base[uid] = Tally(succeeded, max(0, job.status.failed - phases.count("Failed")))
-        counted = self._counted.setdefault(uid, {})
-        counted |= here
-        gone = [phase for pod, phase in counted.items() if pod not in here]
-        base = self._base[uid]
-        return Tally(base.succeeded + gone.count("Succeeded"), base.failed + gone.count("Failed"))
-
-    def forget(self, uid: str) -> None:
-        self._base.pop(uid, None)
-        self._counted.pop(uid, None)

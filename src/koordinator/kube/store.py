@@ -1,6 +1,7 @@
 """The one door to the cluster: what scheduler, manager, descheduler and koordlet may ask of an API server.
 
-``kube.client.Client`` implements it over HTTP. No component knows which implementation it holds.
+``kube.client.Client`` implements it over HTTP, ``kube.memory.MemoryStore`` over dictionaries. No component knows which it holds;
+``tests/conformance`` states what both mean.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

@@ -88,3 +88,35 @@ async def test_our_own_kinds_are_there(apiserver):
     assert metric.metadata.generation == 1
     with pytest.raises(AlreadyExists):
         await apiserver.client.create(NODE_METRICS, {"metadata": {"name": "n1"}, "spec": {}})
+
+
+def scalable(**changes):
+    paths = {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.count", "labelSelectorPath": ".status.selector"}
+    status = {"type": "object", "properties": {"count": {"type": "integer"}, "selector": {"type": "string"}}}
+    schema = {**SCHEMA, "properties": {**SCHEMA["properties"], "status": status}}
+    version = DEFINITION["spec"]["versions"][0]
+    version = {**version, "subresources": {"status": {}, "scale": paths | changes}, "schema": {"openAPIV3Schema": schema}}
+    return {**DEFINITION, "spec": {**DEFINITION["spec"], "versions": [version]}}
+
+
+async def test_scale_works_on_the_fields_that_the_definition_names(http):
+    await http.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", scalable())
+    gadgets = "/apis/example.com/v1/namespaces/default/gadgets"
+    await http.post(gadgets, {"metadata": {"name": "g"}, "spec": {"size": 2}})
+    await http.patch(f"{gadgets}/g/status", {"status": {"count": 1, "selector": "a=b"}})
+    scale = (await http.get(f"{gadgets}/g/scale")).body
+    assert (scale["kind"], scale["spec"], scale["status"]) == ("Scale", {"replicas": 2}, {"replicas": 1, "selector": "a=b"})
+    assert (await http.put(f"{gadgets}/g/scale", {**scale, "spec": {"replicas": 5}})).body["spec"] == {"replicas": 5}
+    assert (await http.patch(f"{gadgets}/g/scale", {"spec": {"replicas": 7}})).code == 200
+    assert (await http.get(f"{gadgets}/g")).body["spec"]["size"] == 7
+    assert (await http.put(f"{gadgets}/g/scale", scale)).code == 409
+    assert (await http.patch(f"{gadgets}/g/scale", {"spec": {"replicas": -1}})).code == 422
+    listed = (await http.get("/apis/example.com/v1")).body["resources"]
+    assert "gadgets/scale" in {entry["name"] for entry in listed}
+
+
+async def test_a_scale_that_points_nowhere_is_refused(http):
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    reply = await http.post(path, scalable(specReplicasPath=".size"))
+    assert reply.code == 422
+    assert "subresources.scale.specReplicasPath: Invalid value" in reply.message

@@ -77,10 +77,43 @@ async def test_resource_versions_of_lists(http):
     rv = int(made["metadata"]["resourceVersion"])
     assert (await http.get(f"{MAPS}?resourceVersion={rv}")).code == 200
     assert (await http.get(f"{MAPS}?resourceVersion={rv}&resourceVersionMatch=Exact")).code == 200
-    assert (await http.get(f"{MAPS}?resourceVersion={rv - 1}&resourceVersionMatch=Exact")).code == 410
     future = await http.get(f"{MAPS}?resourceVersion={rv + 100}")
     assert (future.code, future.message) == (504, f"Too large resource version: {rv + 100}, current: {rv}")
     assert (await http.get(f"{MAPS}?resourceVersion=x")).code == 400
+
+
+async def test_a_list_of_the_past(http):
+    made = await put(http, "a")
+    rv = int(made["metadata"]["resourceVersion"])
+    await http.patch(f"{MAPS}/a", {"data": {"x": "y"}})
+    await put(http, "b")
+    await http.delete(f"{MAPS}/a")
+    exactly = f"{MAPS}?resourceVersionMatch=Exact&resourceVersion="
+    assert [item["metadata"]["name"] for item in (await http.get(f"{MAPS}?resourceVersion={rv}")).body["items"]] == ["b"]
+    then = (await http.get(f"{exactly}{rv}")).body
+    assert then["items"] == [made]
+    assert then["metadata"]["resourceVersion"] == str(rv)
+    later = (await http.get(f"{exactly}{rv + 2}")).body["items"]
+    assert [(item["metadata"]["name"], item.get("data")) for item in later] == [("a", {"x": "y"}), ("b", None)]
+    assert (await http.get(f"{exactly}1")).body["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("resourceVersionMatch=Exact", "forbidden unless resourceVersion is provided"),
+        ("resourceVersionMatch=Exact&resourceVersion=0", 'is forbidden for resourceVersion "0"'),
+        ("resourceVersionMatch=Newest&resourceVersion=1", 'Unsupported value: "Newest"'),
+        ("resourceVersionMatch=NotOlderThan&resourceVersion=1&continue=x", "is forbidden when continue is provided"),
+        ("sendInitialEvents=true", "sendInitialEvents is forbidden for list"),
+        ("watch=1&sendInitialEvents=true", "requires setting resourceVersionMatch to NotOlderThan"),
+        ("watch=1&resourceVersionMatch=Exact", "is forbidden for watch unless sendInitialEvents"),
+    ],
+)
+async def test_versions_that_make_no_sense(http, query, words):
+    reply = await http.get(f"{MAPS}?{query}")
+    assert reply.code == 422
+    assert words in reply.message
 
 
 async def test_a_watch_replays_what_it_missed(http):

@@ -99,7 +99,7 @@ class Admission:
         if not hooks:
             return ()
         kind = call.kind
-        asked = (key, kind.key + "/" + kind.version, call.target.subresource, operation)
+        asked = (key, f"{kind.api_version}/{kind.plural}", call.target.subresource, operation)
         found = self._asked.get(asked)
         if found is None:
             wanted = () if kind.key in _UNTOUCHABLE else hooks

@@ -22,13 +22,15 @@ _STOP_SECONDS = 2.0
 
 
 class ApiServerOptions(msgspec.Struct, kw_only=True):
-    """Where to keep the state and where to listen. Port 0 takes any free one."""
+    """Where to keep the state and where to listen; port 0 takes any free one; how many requests are worked on at a time."""
 
     data: Path = msgspec.field(default_factory=lambda: Path("~/.local/share/koord"))
     host: str = "127.0.0.1"
     port: int = 0
     http_port: int = 0
     install_crds: bool = True
+    max_reads: int = 400
+    max_writes: int = 1000
 
 
 class RunningServer(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ async def run(options: ApiServerOptions, clock: Clock, on_ready: Callable[[], No
 async def serve(options: ApiServerOptions, clock: Clock) -> AsyncIterator[RunningServer]:
     """A server for the length of a ``with`` block."""
     from koordinator.cluster.apiserver import pki
+    from koordinator.cluster.apiserver.limits import Limits
     from koordinator.cluster.apiserver.server import Server
 
     data = options.data.expanduser()
@@ -68,7 +71,7 @@ async def serve(options: ApiServerOptions, clock: Clock) -> AsyncIterator[Runnin
         server = await stack.enter_async_context(Server.open(data, clock, install_crds=options.install_crds))
         token = _token(data / "token")
         authority = pki.ensure(data / "pki", clock.now())
-        handler = server.handler(token)
+        handler = server.handler(token, Limits(options.max_reads, options.max_writes))
         http = await stack.enter_async_context(_listening(handler, options.host, options.http_port, None))
         tls = _tls(*authority.certificate("apiserver"))
         https = await stack.enter_async_context(_listening(handler, options.host, options.port, tls))

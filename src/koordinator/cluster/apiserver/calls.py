@@ -1,5 +1,6 @@
 """One request as the verbs see it: what it is about, its options, its body; and the answer that goes back."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -31,6 +32,13 @@ class Answer(msgspec.Struct, frozen=True):
     headers: dict[str, str] | None = None
 
 
+class View(msgspec.Struct, frozen=True):
+    """The kind that a client asked for when its objects are stored as another kind, and how it looks."""
+
+    kind: Kind
+    outward: Callable[[bytes], bytes]
+
+
 class Call(msgspec.Struct):
     """One request for a resource."""
 
@@ -42,6 +50,7 @@ class Call(msgspec.Struct):
     accept: str = ""
     body: bytes = b""
     user: str = "koord"
+    view: View | None = None
     warnings: list[str] = msgspec.field(default_factory=list)  # for the user's eyes, sent along with the answer
 
     @property
@@ -67,11 +76,15 @@ class Call(msgspec.Struct):
             raise bad_request(f"Invalid value for fieldValidation: {value!r}: supported values: Strict, Warn, Ignore")
         return value
 
+    def shown(self, raw: bytes) -> bytes:
+        """A stored object as the client knows its kind."""
+        return raw if self.view is None else self.view.outward(raw)
+
     def wrote(self, code: int, body: bytes) -> Answer:
         """The answer to a write, with the warnings that came up on the way."""
         if not self.warnings:
-            return Answer(code, body)
-        return Answer(code, body, headers={"Warning": ", ".join(map(_warning, self.warnings))})
+            return Answer(code, self.shown(body))
+        return Answer(code, self.shown(body), headers={"Warning": ", ".join(map(_warning, self.warnings))})
 
     def flag(self, name: str) -> bool:
         return self.query.get(name, "") in ("true", "1", "True")

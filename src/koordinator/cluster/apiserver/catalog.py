@@ -2,6 +2,7 @@
 
 import hashlib
 
+from koordinator.cluster.apiserver.computed import ComputedRules
 from koordinator.cluster.apiserver.kinds.base import Kind
 from koordinator.cluster.apiserver.store import Store
 
@@ -16,7 +17,8 @@ class Catalog:
 
     def add(self, kind: Kind) -> None:
         self._kinds[kind.group, kind.version, kind.plural] = kind
-        self._store.register(kind.key, kind.rules.index)
+        if not isinstance(kind.rules, ComputedRules):
+            self._store.register(kind.key, kind.rules.index)
         self.revision += 1
 
     def remove(self, kind: Kind) -> None:

@@ -70,7 +70,7 @@ class Deleter:
                 details["group"] = call.kind.group
             status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
             return Answer(200, msgspec.json.encode(status))
-        return Answer(200, entry.raw)
+        return Answer(200, call.shown(entry.raw))
 
     async def collection(self, call: Call) -> Answer:
         """DELETE of everything that the selectors match."""
@@ -115,6 +115,7 @@ class Deleter:
             return await self._writer.commit(call, head, obj, delete=True), True
         marked = deletion.mark(obj, grace, self._clock.now())
         if not marked and not _changed(obj, head):
+            await self._writer.store.settled()
             return head, False
         return await self._writer.commit(call, head, obj), False
 

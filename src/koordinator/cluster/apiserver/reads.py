@@ -14,6 +14,7 @@ from koordinator.cluster.apiserver.refusals import bad_request, expired, not_fou
 from koordinator.cluster.apiserver.selectors import EntryTest, entry_test
 from koordinator.cluster.apiserver.shapes import shape_of
 from koordinator.cluster.apiserver.store import Entry, Store
+from koordinator.cluster.apiserver.versions import check_list, check_watch
 from koordinator.cluster.apiserver.watch import Watcher
 
 SNAPSHOTS = 32
@@ -44,7 +45,7 @@ class Reader:
 
     def list(self, call: Call) -> Answer:
         """A collection, or one page of it. Raises: Refused (400, 410, 504)."""
-        self._check_version(call)
+        check_list(call.query)
         snapshot = self._continued(call) if call.query.get("continue") else self._fresh(call)
         limit = call.number("limit") or 0
         entries, token, left = snapshot.entries, "", 0
@@ -56,6 +57,7 @@ class Reader:
     def watch(self, call: Call) -> "WatchStream":
         """The stream of a watch. Raises: Refused (400, 410)."""
         shape = shape_of(call, self.clock)
+        check_watch(call.query)
         seconds, rv = call.number("timeoutSeconds"), self._start_of(call)
         watcher = Watcher(self.store.collection(call.kind.key), call.namespace, _test(call), shape.event)
         watcher.start(rv)
@@ -89,20 +91,16 @@ class Reader:
             raise expired(f"too large resource version: {rv}, current: {self.store.rv}")
         return rv
 
-    def _check_version(self, call: Call) -> None:
-        text = call.query.get("resourceVersion", "")
-        if not text or text == "0":
-            return
-        rv, current = _version(text), self.store.rv
-        if rv > current:
-            raise too_large_version(rv, current)
-        if call.query.get("resourceVersionMatch") == "Exact" and rv != current:
-            raise expired(f"The resourceVersion for the provided list is too old: {rv} ({current}).")
-
     def _fresh(self, call: Call) -> _Snapshot:
-        test = _test(call)
-        entries = self.store.collection(call.kind.key).entries(call.namespace)
-        return _Snapshot(self.store.rv, entries if test is None else [entry for entry in entries if test(entry)])
+        """What there is now; or what there was at the version that was asked for exactly. Raises: Refused (410, 504)."""
+        test, collection = _test(call), self.store.collection(call.kind.key)
+        rv = _version(call.query.get("resourceVersion") or "0")
+        if rv > self.store.rv:
+            raise too_large_version(rv, self.store.rv)
+        exact = call.query.get("resourceVersionMatch") == "Exact"
+        entries = collection.at(rv, call.namespace) if exact else collection.entries(call.namespace)
+        selected = entries if test is None else [entry for entry in entries if test(entry)]
+        return _Snapshot(rv if exact else self.store.rv, selected)
 
     def _continued(self, call: Call) -> _Snapshot:
         try:

@@ -2,29 +2,72 @@
 
 from collections.abc import AsyncGenerator
 
+import msgspec
+
+from koordinator.cluster.apiserver import events
 from koordinator.cluster.apiserver.calls import Answer, Call
+from koordinator.cluster.apiserver.catalog import Catalog
+from koordinator.cluster.apiserver.computed import ComputedRules
 from koordinator.cluster.apiserver.deletes import Deleter
+from koordinator.cluster.apiserver.kinds.base import Kind
 from koordinator.cluster.apiserver.logs import PodLogs
 from koordinator.cluster.apiserver.reads import Reader, WatchStream
 from koordinator.cluster.apiserver.refusals import no_such_path, not_allowed
+from koordinator.cluster.apiserver.scale import Scales
 from koordinator.cluster.apiserver.subresources import Subresources
 from koordinator.cluster.apiserver.writes import Writer
+from koordinator.kube.errors import ApiError
 
 Stream = WatchStream | AsyncGenerator[bytes, None]
 Result = Answer | Stream
 
 
+class Verbs(msgspec.Struct, frozen=True):
+    """Those who do the work."""
+
+    reader: Reader
+    writer: Writer
+    deleter: Deleter
+    others: Subresources
+    logs: PodLogs
+
+
+def _computed(call: Call, rules: ComputedRules) -> Answer:
+    verb = {"GET": "get", "POST": "create"}.get(call.method, "")
+    if verb not in call.kind.verbs or call.flag("watch") or (verb == "create" and call.name):
+        raise not_allowed()
+    return rules.answer(call)
+
+
 class Router:
     """Knows every verb."""
 
-    def __init__(self, reader: Reader, writer: Writer, deleter: Deleter, others: Subresources, logs: PodLogs) -> None:
-        self._reader, self._writer, self._deleter, self._others, self._logs = reader, writer, deleter, others, logs
+    def __init__(self, verbs: Verbs, catalog: Catalog) -> None:
+        self._reader, self._writer, self._deleter = verbs.reader, verbs.writer, verbs.deleter
+        self._others, self._logs, self._catalog = verbs.others, verbs.logs, catalog
+        self._scales = Scales(verbs.writer)
+
+    def _core(self, key: str) -> Kind:
+        kind = self._catalog.of_key(key)
+        if kind is None:
+            raise no_such_path()
+        return kind
 
     async def answer(self, call: Call) -> Result:
-        """Carry out one request. Raises: ApiError."""
-        subresource = call.target.subresource
-        if subresource and subresource not in call.kind.subresources:
-            raise no_such_path()
+        """Carry out one request. Raises: ApiError, once the state that refuses it can be read."""
+        try:
+            return await self._dispatch(call)
+        except ApiError:
+            if call.method != "GET":
+                await self._writer.store.settled()
+            raise
+
+    async def _dispatch(self, call: Call) -> Result:
+        kind, subresource = call.kind, call.target.subresource
+        if isinstance(kind.rules, ComputedRules):
+            return _computed(call, kind.rules)
+        if kind.stored_as:
+            call = events.inward(call, self._core(kind.stored_as))
         if subresource not in ("", "status", "finalize"):
             return await self._special(call, subresource)
         if call.name:
@@ -64,9 +107,9 @@ class Router:
             case "eviction", "POST":
                 return await self._others.evict(call)
             case "scale", "GET":
-                return self._others.get_scale(call)
+                return self._scales.get(call)
             case "scale", "PUT" | "PATCH":
-                return await self._others.put_scale(call)
+                return await self._scales.put(call)
             case "log", "GET":
                 return await self._logs.read(call)
         raise not_allowed()

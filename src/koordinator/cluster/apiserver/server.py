@@ -8,18 +8,20 @@ from pathlib import Path
 import structlog
 
 from koordinator.clock import Clock
-from koordinator.cluster.apiserver import bootstrap
+from koordinator.cluster.apiserver import access, bootstrap, usage
 from koordinator.cluster.apiserver.admission import Admission
 from koordinator.cluster.apiserver.catalog import Catalog
 from koordinator.cluster.apiserver.definitions import Definitions
 from koordinator.cluster.apiserver.deletes import Deleter
 from koordinator.cluster.apiserver.expiry import EventExpiry
-from koordinator.cluster.apiserver.http import Handler
+from koordinator.cluster.apiserver.http import Handler, Parts
 from koordinator.cluster.apiserver.journal import DataLock, Journal
 from koordinator.cluster.apiserver.kinds import builtin
+from koordinator.cluster.apiserver.limits import Limits
 from koordinator.cluster.apiserver.logs import PodLogs
+from koordinator.cluster.apiserver.monitoring import Monitor, Requests
 from koordinator.cluster.apiserver.reads import BOOKMARK_SECONDS, Reader
-from koordinator.cluster.apiserver.router import Router
+from koordinator.cluster.apiserver.router import Router, Verbs
 from koordinator.cluster.apiserver.store import Store
 from koordinator.cluster.apiserver.subresources import Subresources
 from koordinator.cluster.apiserver.webhooks import WebhookCaller
@@ -44,7 +46,8 @@ class Server:
         self.deleter = Deleter(self.writer, self.admission, clock)
         self.logs = PodLogs(self.store, data)
         others = Subresources(self.writer, self.deleter, clock)
-        self.router = Router(self.reader, self.writer, self.deleter, others, self.logs)
+        self.router = Router(Verbs(self.reader, self.writer, self.deleter, others, self.logs), self.catalog)
+        self.monitor = Monitor(Requests(), self.store, data / "state.db")
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -62,15 +65,15 @@ class Server:
 
     async def start(self, *, install_crds: bool) -> None:
         self.store.open()
-        for kind in builtin.kinds(self.clock):
+        for kind in [*builtin.kinds(self.clock), *access.kinds(), *usage.kinds(self.store)]:
             self.catalog.add(kind)
         self.admission.start()
         self.definitions.start()
         self.expiry.start()
         await bootstrap.install(self.catalog, self.writer, crds=install_crds)
 
-    def handler(self, token: str) -> Handler:
-        return Handler(self.router, self.catalog, token)
+    def handler(self, token: str, limits: Limits | None = None) -> Handler:
+        return Handler(Parts(self.router, self.catalog, self.monitor, self.clock), token, limits or Limits())
 
     @contextlib.asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:

@@ -6,7 +6,7 @@ import msgspec
 
 from koordinator.clock import Clock
 from koordinator.cluster.apiserver import tables
-from koordinator.cluster.apiserver.calls import Call
+from koordinator.cluster.apiserver.calls import Call, View
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
 from koordinator.cluster.apiserver.store import Entry
 from koordinator.cluster.apiserver.watch import Shape as EventShape
@@ -38,7 +38,7 @@ def shape_of(call: Call, clock: Clock) -> Shape:
                 return _Metadata(call.kind)
             if part.strip() == "application/json":
                 break
-    return _Whole(call.kind)
+    return _Whole(call.kind) if call.view is None else _Viewed(call.view)
 
 
 class _Whole:
@@ -57,6 +57,24 @@ class _Whole:
 
     def bookmark(self, rv: int, *, initial_end: bool = False) -> bytes:
         return _bookmark(self._kind.kind, self._kind.api_version, rv, initial_end=initial_end)
+
+
+class _Viewed(_Whole):
+    """Objects as another kind knows them."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(view.kind)
+        self._outward = view.outward
+        self.event = self._event
+
+    def one(self, entry: Entry) -> bytes:
+        return self._outward(entry.raw)
+
+    def many(self, entries: list[Entry], meta: Json) -> bytes:
+        return super().many([msgspec.structs.replace(entry, raw=self.one(entry)) for entry in entries], meta)
+
+    def _event(self, type_: str, entry: Entry) -> bytes:
+        return b'{"type":"%b","object":%b}\n' % (type_.encode(), self.one(entry))
 
 
 class _Metadata:

@@ -1,16 +1,15 @@
-"""Binding, eviction and scale: small requests that change one object in a fixed way."""
+"""Binding and eviction: small requests that change one object in a fixed way."""
 
 import msgspec
 
 from koordinator.api.meta import Struct, format_time
 from koordinator.clock import Clock
-from koordinator.cluster.apiserver.calls import Answer, Call, as_object, decode_object
+from koordinator.cluster.apiserver.calls import Answer, Call
 from koordinator.cluster.apiserver.deletes import DeleteOptions, Deleter
 from koordinator.cluster.apiserver.kinds.base import Json
-from koordinator.cluster.apiserver.kinds.columns import selector_text
-from koordinator.cluster.apiserver.refusals import bad_request, invalid, not_found, required, wrong
+from koordinator.cluster.apiserver.refusals import bad_request, invalid, required, wrong
 from koordinator.cluster.apiserver.store import Entry
-from koordinator.cluster.apiserver.writes import Writer, patcher
+from koordinator.cluster.apiserver.writes import Writer
 from koordinator.kube.semantics import pods
 
 _BUDGETS = "poddisruptionbudgets.policy"
@@ -103,33 +102,6 @@ class Subresources:
         heads = [self._writer.store.head(_BUDGETS, call.namespace, entry.name) for entry in collection.entries(call.namespace)]
         return [head for head in heads if head is not None and pods.guards(head.decode(), labels)]
 
-    def get_scale(self, call: Call) -> Answer:
-        entry = self._writer.store.get(call.kind.key, call.namespace, call.name)
-        if entry is None:
-            raise not_found(call.kind.plural, call.kind.group, call.name)
-        return Answer(200, msgspec.json.encode(_scale(entry.decode())))
-
-    async def put_scale(self, call: Call) -> Answer:
-        """PUT or PATCH of the number of replicas."""
-        apply = patcher(call) if call.method == "PATCH" else None
-        posted = None if apply else decode_object(call)
-
-        def mutate(obj: Json) -> Json:
-            scale = apply(_scale(obj)) if apply else posted or {}
-            replicas = (as_object(scale).get("spec") or {}).get("replicas", 0)
-            if not isinstance(replicas, int) or replicas < 0:
-                problem = wrong("spec.replicas", replicas, "must be greater than or equal to 0")
-                raise invalid("Scale", "autoscaling", call.name, [problem])
-            version = (scale.get("metadata") or {}).get("resourceVersion")
-            if version and posted is not None:
-                obj["metadata"]["resourceVersion"] = version
-            obj["spec"]["replicas"] = replicas
-            return obj
-
-        target = msgspec.structs.replace(call.target, subresource="")
-        entry = await self._writer.change(msgspec.structs.replace(call, target=target), mutate)
-        return Answer(200, msgspec.json.encode(_scale(entry.decode())))
-
 
 def _assign(obj: Json, node: str, binding: Binding, now: str) -> None:
     pods.assign(obj, node, now)
@@ -138,15 +110,3 @@ def _assign(obj: Json, node: str, binding: Binding, now: str) -> None:
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **binding.metadata.annotations}
     if binding.metadata.labels:
         metadata["labels"] = {**(metadata.get("labels") or {}), **binding.metadata.labels}
-
-
-def _scale(obj: Json) -> Json:
-    metadata = obj["metadata"]
-    kept = {
-        key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if key in metadata
-    }
-    status: Json = {"replicas": (obj.get("status") or {}).get("replicas", 0)}
-    if selector := obj["spec"].get("selector"):
-        status["selector"] = selector_text(selector)
-    spec = {"replicas": obj["spec"].get("replicas", 0)}
-    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": kept, "spec": spec, "status": status}

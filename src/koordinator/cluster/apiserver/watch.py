@@ -104,6 +104,7 @@ class Watcher:
 
     def _cut_off(self) -> None:
         self.overrun = True
+        self._collection.cut_off += 1
         self._collection.listeners.discard(self.offer)
         self._lines = [error_line(status_of(expired("the watch fell too far behind and was cut off; list again")))]
 

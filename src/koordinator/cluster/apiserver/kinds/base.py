@@ -24,6 +24,14 @@ class Column(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+class ScalePaths(msgspec.Struct, frozen=True):
+    """Where a kind keeps what its scale subresource shows, as dotted paths."""
+
+    replicas: str = ".spec.replicas"
+    status: str = ".status.replicas"
+    selector: str = ".spec.selector"
+
+
 class Rules:
     """The rules of one kind. The base is a kind that is stored as it comes."""
 
@@ -38,6 +46,7 @@ class Rules:
     status_owns_metadata = True  # a status write may change labels and annotations too
     label_names = False  # names are DNS labels, not subdomains
     schema: Json | None = None  # of kinds that Kubernetes' own schemas do not describe
+    scale = ScalePaths()
     path_names = False  # names are anything that fits into a path
 
     def index(self, obj: Json) -> dict[str, str]:
@@ -88,11 +97,12 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
     singular: str = ""
     list_kind: str = ""
     verbs: tuple[str, ...] = VERBS
+    stored_as: str = ""  # the objects are those of another kind, seen differently
 
     @property
     def key(self) -> str:
         """The name under which the store keeps it: the same for all versions."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
+        return self.stored_as or (f"{self.plural}.{self.group}" if self.group else self.plural)
 
     @property
     def api_version(self) -> str:

@@ -59,6 +59,7 @@ def _core() -> list[Kind]:
         Kind("", "v1", "configmaps", "ConfigMap", core.ConfigMapRules(), True, ("cm",)),
         Kind("", "v1", "secrets", "Secret", core.SecretRules()),
         Kind("", "v1", "events", "Event", core.EventRules(), True, ("ev",)),
+        Kind("events.k8s.io", "v1", "events", "Event", core.EventRules(), True, ("ev",), stored_as="events"),
         Kind("", "v1", "services", "Service", core.ServiceRules(), True, ("svc",), _ALL, _STATUS),
         Kind(
             "",

@@ -8,7 +8,7 @@ import msgspec
 from koordinator.api.meta import Object, Struct, format_time
 from koordinator.clock import Clock
 from koordinator.cluster.apiserver.kinds import columns, jsonpath
-from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules
+from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules, ScalePaths
 from koordinator.cluster.apiserver.kinds.fields import unknown_fields
 from koordinator.cluster.apiserver.kinds.schema import compile_schema, complete, errors, unknown
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
@@ -133,6 +133,7 @@ def _version_errors(versions: list[Json]) -> Iterator[FieldError]:
         )
     for index, version in enumerate(versions):
         path = f"spec.versions[{index}].schema.openAPIV3Schema"
+        yield from _scale_errors(version, f"spec.versions[{index}].subresources.scale")
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         if not isinstance(schema, dict):
             yield required(path, "schemas are required")
@@ -144,6 +145,15 @@ def _version_errors(versions: list[Json]) -> Iterator[FieldError]:
             yield wrong(path, "…", str(err))
 
 
+def _scale_errors(version: Json, path: str) -> Iterator[FieldError]:
+    scale: Json | None = (version.get("subresources") or {}).get("scale")
+    if scale is None:
+        return
+    for field, root in (("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")):
+        if not str(scale.get(field, "")).startswith(root):
+            yield wrong(f"{path}.{field}", scale.get(field, ""), f"should be a json path under {root.rstrip('.')}")
+
+
 class CustomRules(Rules):
     """Objects of a kind that a definition describes."""
 
@@ -152,7 +162,8 @@ class CustomRules(Rules):
     strategic = False
     status_owns_metadata = False
 
-    def __init__(self, schema: Json, shown: tuple[Column, ...], *, has_status: bool) -> None:
+    def __init__(self, schema: Json, shown: tuple[Column, ...], *, has_status: bool, scale: ScalePaths) -> None:
+        self.scale = scale
         self.schema, self.columns, self.has_status = schema, shown, has_status
         self._schema = compile_schema(schema, root=True)
 
@@ -181,18 +192,28 @@ def _kind(spec: Json, version: Json) -> Kind:
     names, subresources = spec["names"], version.get("subresources") or {}
     schema = version["schema"]["openAPIV3Schema"]
     has_status = "status" in subresources
+    scale = _scale_paths(subresources.get("scale"))
     return Kind(
         group=spec["group"],
         version=version["name"],
         plural=names["plural"],
         kind=names["kind"],
-        rules=CustomRules(schema, _columns(version), has_status=has_status),
+        rules=CustomRules(schema, _columns(version), has_status=has_status, scale=scale),
         namespaced=spec["scope"] == "Namespaced",
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
-        subresources=frozenset({"status"}) if has_status else frozenset(),
+        subresources=frozenset(name for name in ("status", "scale") if name in subresources),
         singular=names.get("singular", ""),
         list_kind=names.get("listKind", ""),
+    )
+
+
+def _scale_paths(raw: Json | None) -> ScalePaths:
+    raw = raw or {}
+    return ScalePaths(
+        raw.get("specReplicasPath", ScalePaths().replicas),
+        raw.get("statusReplicasPath", ScalePaths().status),
+        raw.get("labelSelectorPath", ""),
     )
 
 

@@ -1,6 +1,6 @@
 """The one door to the cluster: what scheduler, manager, descheduler and koordlet may ask of an API server.
 
-``kube.client.Client`` implements it over HTTP, ``kube.memory.MemoryStore`` over dictionaries. No component knows which it holds;
+``kube.client.Client`` implements it over HTTP, ``kube.memory.MemoryStore`` over dictionaries; no component knows which it has.
 ``tests/conformance`` states what both mean.
 """
 

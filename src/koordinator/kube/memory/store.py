@@ -119,10 +119,10 @@ class MemoryStore:
         type: PatchType = PatchType.MERGE,  # noqa: A002 — the field's own name
         subresource: str = "",
     ) -> T:
-        entry = self._find(resource, namespace, name)
         traits = self._collection(resource).traits
         if subresource not in ("", "status") or (subresource and not traits.has_status):
             raise no_such_path()
+        entry = self._find(resource, namespace, name)
         obj = writes.patched(entry.obj, patch, type, custom=traits.custom)
         return self._readable(resource, self._update(resource, entry, obj, subresource))
 
@@ -233,6 +233,9 @@ class MemoryStore:
                 pods.set_priority(body, self._priorities)
         births.give_birth(collection.key, collection.traits, body)
         births.import_status(collection.key, body, status)
+        name = body["metadata"]["name"]
+        if collection.get(body["metadata"].get("namespace", ""), name) is not None:
+            raise already_exists(resource.plural, resource.group, name)
         return self._commit(collection, resource, None, body)
 
     def _check_namespace(self, resource: Resource[Any], metadata: Json) -> None:
@@ -251,7 +254,7 @@ class MemoryStore:
             self._insert(NAMESPACES, {"metadata": {"name": namespace}}, "")
 
     def _give_identity(self, resource: Resource[Any], collection: Collection, metadata: Json, *, recorded: bool) -> None:
-        """Name, uid, time of creation and generation of a new object. Raises: Invalid, AlreadyExists."""
+        """Name, uid, time of creation and generation of a new object. Raises: Invalid."""
         kept = {field: metadata.pop(field, None) for field in writes.SERVERS}
         namespace, name = metadata.get("namespace", ""), str(metadata.get("name") or "")
         if not name:
@@ -262,8 +265,6 @@ class MemoryStore:
                 name = metadata["name"] = self._names.name(metadata["generateName"])
                 if collection.get(namespace, name) is None:
                     break
-        if collection.get(namespace, name) is not None:
-            raise already_exists(resource.plural, resource.group, name)
         metadata["uid"] = (recorded and kept["uid"]) or self._names.uid()
         metadata["creationTimestamp"] = (recorded and kept["creationTimestamp"]) or self._now_text()
         if collection.traits.counted:

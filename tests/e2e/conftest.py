@@ -47,6 +47,15 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         sys.stdout.write(f"==== {log.name}\n{log.read_text(errors='replace')[-3000:]}\n")
 
 
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster for all stories of a module, not started yet: for those that do not disturb each other."""
+    cluster = Cluster(tmp_path_factory.mktemp("shared") / "data")
+    yield cluster
+    if cluster.data.running():
+        cluster.koord("down")
+
+
 @pytest.fixture
 def needs_root() -> None:
     if os.geteuid() != 0:

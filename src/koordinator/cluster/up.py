@@ -18,6 +18,8 @@ from koordinator.kube import config as kube_config
 
 READY_SECONDS = 30.0
 DEFAULT_HOLLOW_NODES = 3
+MANAGER_GATES = "KOORD_MANAGER_FEATURE_GATES"
+"""Environment variable: the manager's ``--feature-gates`` in this cluster."""
 
 Say = Callable[[str], None]
 
@@ -203,7 +205,7 @@ def _controllers(kubeconfig: str, clock: Clock) -> Component:
 def _manager(kubeconfig: str, clock: Clock) -> Component:
     from koordinator.manager import app
 
-    options = app.ManagerOptions(kubeconfig=kubeconfig)
+    options = app.ManagerOptions(kubeconfig=kubeconfig, feature_gates=os.environ.get(MANAGER_GATES, ""))
     return Component("manager", lambda on_ready: app.run(options, clock, on_ready))
 
 

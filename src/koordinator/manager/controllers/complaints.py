@@ -13,11 +13,11 @@ class Complaints:
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._told: dict[tuple[str, str, str], str] = {}
+        self._told: dict[tuple[str, str, str, str], str] = {}
 
-    def about(self, obj: Object, reason: str, problem: str) -> None:
-        """Say ``problem`` if it is new; an empty one means that all is well again."""
-        key = (obj.kind, obj.key, reason)
+    def about(self, obj: Object, reason: str, problem: str, part: str = "") -> None:
+        """Say ``problem`` if it is new; an empty one means that all is well again, with this ``part`` of the object."""
+        key = (obj.kind, obj.key, reason, part)
         if not problem:
             self._told.pop(key, None)
         elif self._told.get(key) != problem:

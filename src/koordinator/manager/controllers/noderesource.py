@@ -106,6 +106,7 @@ class NodeResources:
         share = inputs.node_share(node)
         self._nodes[node.name], self._shares[node.name] = node, share
         self._complaints.about(node, "InvalidNodeResources", share.problem)
+        self._complaints.about(node, "InvalidNodeAnnotation", inputs.unreadable(node), "strategy")
         self._queue.mark(node.name)
 
     def node_deleted(self, node: Node) -> None:

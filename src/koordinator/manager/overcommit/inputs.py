@@ -18,6 +18,13 @@ from koordinator.api.priority import Band
 from koordinator.api.qos import QoS
 from koordinator.api.resources import CPU, MEMORY, amount, pod_requests
 from koordinator.api.slo import NodeMetricStatus
+from koordinator.api.sloconfig.resolve import (
+    CPU_RECLAIM_RATIO,
+    MEMORY_RECLAIM_RATIO,
+    MID_STATIC_CPU_RESERVED_RATIO,
+    MID_STATIC_MEMORY_RESERVED_RATIO,
+    NODE_STRATEGY,
+)
 from koordinator.manager.overcommit.batch import LIMIT
 
 Pair = tuple[int, int]
@@ -186,6 +193,22 @@ def annotated_reservation(annotations: Mapping[str, str]) -> Pair:
         return _pair(reserved_resources(reservation))
     except ValueError:
         return ZERO
+
+
+def unreadable(node: Node) -> str:
+    """Which of the node's own settings cannot be read, and why; they count as absent. Empty when all can."""
+    values: list[Any] = [setting.read(node.annotations) for setting in _ANNOTATIONS]
+    values += [setting.read(node.labels) for setting in _LABELS]
+    return "; ".join(f"{one}; it counts as absent" for one in values if isinstance(one, Malformed))
+
+
+_ANNOTATIONS = (NODE_RESERVATION, NODE_STRATEGY)
+_LABELS = (
+    CPU_RECLAIM_RATIO,
+    MEMORY_RECLAIM_RATIO,
+    MID_STATIC_CPU_RESERVED_RATIO,
+    MID_STATIC_MEMORY_RESERVED_RATIO,
+)
 
 
 def demand_row(node: NodeShare, pods: Iterable[PodShare], metric: Reported) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from koordinator.api.registry import LEASES, NODE_METRICS, NODES, PODS
+from koordinator.api.registry import DEVICES, LEASES, NODE_METRICS, NODE_RESOURCE_TOPOLOGIES, NODES, PODS
 from koordinator.clock import SystemClock
 from koordinator.cluster.nodes.app import NodesOptions, serve
 from koordinator.cluster.nodes.hollow import HollowNodes, HollowOptions
@@ -70,6 +70,44 @@ async def test_a_smaller_restart_takes_over_and_removes_the_surplus(apiserver):
         assert sorted(node.name for node in nodes) == ["hollow-0", "hollow-1"]
         assert nodes[0].metadata.uid == before
         assert nodes[0].status.capacity["cpu"] == "4"
+
+
+async def _versions(client):
+    """Name and version of everything that was reported of hardware."""
+    found = {}
+    for resource in (NODE_RESOURCE_TOPOLOGIES, DEVICES):
+        for obj in (await client.list(resource)).items:
+            found[resource.kind, obj.name] = (obj.metadata.resource_version, obj.metadata.owner_references[0].uid)
+    return found
+
+
+async def test_hardware_is_reported_once_and_again_when_the_shape_changes(apiserver):
+    client = apiserver.client
+    shape = "cpu=8,memory=32Gi,gpu=2:T4,numa=2"
+
+    async def all_there(objects=4):
+        return len(await _versions(client)) == objects
+
+    async with hollow(client, count=2, shape=shape):
+        await until(all_there)
+        topology = await client.get(NODE_RESOURCE_TOPOLOGIES, "hollow-1")
+        assert [zone.name for zone in topology.zones] == ["node-0", "node-1"]
+        device = await client.get(DEVICES, "hollow-1")
+        assert [gpu.topology.node_id for gpu in device.spec.devices] == [0, 1]
+        node = await client.get(NODES, "hollow-1")
+        assert device.metadata.owner_references[0].uid == node.metadata.uid
+    before = await _versions(client)
+    async with hollow(client, count=2, shape=shape) as nodes:
+        await until(lambda: nodes._inventory._queue.idle and len(nodes._inventory._uids) == 2)
+        assert await _versions(client) == before
+        assert (await client.get(NODES, "hollow-1")).metadata.resource_version == node.metadata.resource_version
+    async with hollow(client, count=2, shape=shape.replace("gpu=2:T4", "numa=1").replace(",numa=2", "")):
+
+        async def changed():
+            found = await client.list(NODE_RESOURCE_TOPOLOGIES)
+            return all(len(one.zones) == 1 for one in found.items) and not (await client.list(DEVICES)).items
+
+        await until(changed)
 
 
 async def test_pods_run_end_and_are_deleted(apiserver):

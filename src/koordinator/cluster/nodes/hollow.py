@@ -17,6 +17,7 @@ from koordinator.api.registry import LEASES, NODES
 from koordinator.clock import Clock
 from koordinator.cluster.nodes import hollow_fleet, hollow_shape
 from koordinator.cluster.nodes.hollow_fleet import LABEL, LEASE_NAMESPACE, SILENT, Fleet, Member
+from koordinator.cluster.nodes.hollow_inventory import Inventory
 from koordinator.cluster.nodes.hollow_lives import Habits
 from koordinator.cluster.nodes.hollow_pods import HollowPods, ignoring_gone
 from koordinator.cluster.nodes.hollow_reports import REPORT_TARGETS, ReportTarget, interval, report
@@ -51,6 +52,7 @@ class HollowOptions(msgspec.Struct, frozen=True, kw_only=True):
     beats_per_second: float = 100.0
     concurrency: int = 64
     report_metrics: bool = True
+    report_hardware: bool = True
 
 
 class HollowNodes:
@@ -66,13 +68,16 @@ class HollowNodes:
         self.lease_seconds = int(max(options.lease_seconds, 4 * self.beat_seconds))
         self._nodes = Informer(store, NODES, clock=clock, label_selector=f"{LABEL}=true")
         self._targets = Informer(store, REPORT_TARGETS, clock=clock)
+        self._inventory = Inventory(self.fleet, store, clock)
         self._due: WorkQueue[tuple[str, str]] = WorkQueue("hollow nodes", clock, RETRY)
         self._pods = HollowPods(self.fleet, store, clock, Habits(options.job_seconds, options.stop_seconds), complain)
         self._work = {"beat": self._beat, "recover": self._recover, "report": self._report}
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Register the nodes, then live. Ready when all are registered and pods are being followed."""
-        await Registration(self.fleet, self._store, self._clock).run(self.options.concurrency)
+        taken_over = await Registration(self.fleet, self._store, self._clock).run(self.options.concurrency)
+        if taken_over and self.options.report_hardware:
+            await self._inventory.look()
         self._nodes.on(added=self._node_changed, updated=lambda _, new: self._node_changed(new), deleted=self._node_gone)
         now = self._clock.monotonic()
         for member in self.fleet:
@@ -82,6 +87,8 @@ class HollowNodes:
             tasks.create_task(self._pods.run(self.options.concurrency))
             tasks.create_task(self._due.run(self._handle, WORKERS))
             tasks.create_task(self._pulse())
+            if self.options.report_hardware:
+                tasks.create_task(self._inventory.run())
             if self.options.report_metrics:
                 self._targets.on(added=self._target_added)
                 tasks.create_task(self._targets.run())
@@ -148,6 +155,7 @@ class HollowNodes:
         member = self.fleet.get(node.name)
         if member is None:
             return
+        self._inventory.describe(node.name, node.metadata.uid)
         was_silent, member.silent = member.silent, node.annotations.get(SILENT) == "true"
         if member.silent:
             return
@@ -160,6 +168,7 @@ class HollowNodes:
 
     def _node_gone(self, node: Node) -> None:
         self.fleet.drop(node.name)
+        self._inventory.forget(node.name)
 
     # --- usage -------------------------------------------------------------------------------------------------------------
 
@@ -189,25 +198,29 @@ class Registration:
     def __init__(self, fleet: Fleet, store: Store, clock: Clock) -> None:
         self._fleet, self._store, self._clock = fleet, store, clock
 
-    async def run(self, concurrency: int) -> None:
+    async def run(self, concurrency: int) -> bool:
+        """Whether there were nodes to take over."""
         page = await self._store.list(NODES, label_selector=f"{LABEL}=true")
-        present = {node.name for node in page.items}
+        present = {node.name: node for node in page.items}
         for name in self._fleet.surplus(present):
             await ignoring_gone(self._store.delete(NODES, name))
         slots = asyncio.Semaphore(concurrency)
 
         async def one(member: Member) -> None:
             async with slots:
-                await self._register(member, known=member.name in present)
+                await self._register(member, present.get(member.name))
 
         await asyncio.gather(*(one(member) for member in self._fleet))
+        return bool(present)
 
-    async def _register(self, member: Member, *, known: bool) -> None:
+    async def _register(self, member: Member, known: Node | None) -> None:
         body = hollow_fleet.node_body(member, self._fleet.shape, self._clock.now())
-        if not known:
+        if known is None:
             with contextlib.suppress(AlreadyExists):
                 await self._store.create(NODES, body)
                 return
+        if known is not None and hollow_fleet.is_as(known, body):
+            return
         await self._store.patch(NODES, member.name, {"metadata": {"labels": body["metadata"]["labels"]}})
         await self._store.patch(NODES, member.name, {"status": body["status"]}, subresource="status")
 

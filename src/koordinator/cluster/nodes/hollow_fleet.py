@@ -8,7 +8,7 @@ import msgspec
 
 from koordinator.api import priority, qos, quantity
 from koordinator.api.annotations import Malformed, Text
-from koordinator.api.core import Pod
+from koordinator.api.core import Node, Pod
 from koordinator.api.meta import format_micro_time, format_time
 from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, CPU, MEMORY, MID_CPU, MID_MEMORY, pod_requests
 from koordinator.cluster.nodes.hollow_lives import PREFIX, Place
@@ -163,6 +163,18 @@ def node_body(member: Member, shape: Shape, now: float) -> dict[str, Any]:
         "spec": {},
         "status": node_status(member, shape, now),
     }
+
+
+def is_as(node: Node, body: dict[str, Any]) -> bool:
+    """Whether a node that is there needs nothing written: ready, and with all that ``body`` says of labels and resources."""
+    labels, status = body["metadata"]["labels"], body["status"]
+    ready = any(condition.type == "Ready" and condition.status == "True" for condition in node.status.conditions or ())
+    return (
+        ready
+        and labels.items() <= node.labels.items()
+        and status["capacity"].items() <= (node.status.capacity or {}).items()
+        and status["allocatable"].items() <= (node.status.allocatable or {}).items()
+    )
 
 
 def node_status(member: Member, shape: Shape, now: float) -> dict[str, Any]:

@@ -123,6 +123,22 @@ def test_starts_a_killed_child_again_and_says_so_once(start):
     assert running.finish() == ["stopped"]
 
 
+def test_a_child_that_waits_for_its_restart_is_not_forgotten(start):
+    """What `koord status` reads: a part that is down must be there to be named."""
+    running = start("serve1", "serve2")
+    assert running.line() == "ready"
+    first = running.pids()
+    os.kill(first["serve1"], signal.SIGKILL)
+    seen = []
+
+    def started_again() -> bool:
+        seen.append(running.pids())
+        return seen[-1]["serve1"] != first["serve1"]
+
+    eventually(started_again)
+    assert all(list(pids) == ["serve1", "serve2"] for pids in seen)
+
+
 def test_a_component_that_cannot_start_ends_the_start_with_its_own_sentence(start):
     running = start("serve1", "refuse1")
     said = running.finish()

@@ -64,6 +64,7 @@ class Supervisor:
         self._clock = clock
         self._say = say
         self._children: dict[int, _Child] = {}
+        self._last_pids: dict[str, int] = {}
         self._due: list[tuple[float, Component]] = []
         self._pauses: dict[str, float] = {}
         self._selector = selectors.DefaultSelector()
@@ -77,8 +78,8 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Component name → pid of the running process."""
-        return {child.component.name: child.pid for child in self._children.values()}
+        """Component name → pid, in the order of the first start. One that waits for its restart keeps the pid that ended."""
+        return dict(self._last_pids)
 
     @property
     def stop_requested(self) -> bool:
@@ -94,6 +95,7 @@ class Supervisor:
             self._become(component, ready_write)
         os.close(ready_write)
         self._children[pid] = _Child(component, pid, self._clock.monotonic(), ready_read)
+        self._last_pids[component.name] = pid
         self._selector.register(ready_read, selectors.EVENT_READ, pid)
 
     def wait_ready(self, names: set[str], seconds: float) -> None:

@@ -10,6 +10,7 @@ from koordinator.cluster.apiserver import pki
 PODS = "/api/v1/namespaces/default/pods"
 MUTATING = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+CONTAINER = {"name": "c", "image": "i"}
 RULE = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "*"}
 
 
@@ -161,12 +162,36 @@ async def test_one_that_wants_to_is_asked_again_after_others(http, hooks):
     assert len(hooks.requests) == 3
 
 
+async def test_match_conditions_say_when_not_to_ask(http, hooks):
+    hooks.answer = lambda _: {"allowed": False}
+    conditions = [
+        {"name": "named", "expression": "object.metadata.name.startsWith('guarded-')"},
+        {"name": "created", "expression": "request.operation == 'CREATE' && request.namespace == 'default'"},
+    ]
+    assert (await http.post(VALIDATING, hooks.configuration(matchConditions=conditions))).code == 201
+    await http.pod("free")
+    assert (await http.post(PODS, {"metadata": {"name": "guarded-1"}, "spec": {"containers": [CONTAINER]}})).code == 400
+    assert len(hooks.requests) == 1
+
+
+@pytest.mark.parametrize(("policy", "code"), [("Fail", 500), ("Ignore", 201)])
+async def test_a_match_condition_that_fails(http, hooks, policy, code):
+    hooks.answer = lambda _: {"allowed": False}
+    conditions = [{"name": "labelled", "expression": "object.metadata.labels.tier == 'x'"}]
+    await http.post(VALIDATING, hooks.configuration(matchConditions=conditions, failurePolicy=policy))
+    reply = await http.post(PODS, {"metadata": {"name": "p"}, "spec": {"containers": [CONTAINER]}})
+    assert reply.code == code
+    assert code == 201 or "match condition failed: object.metadata.labels.tier" in reply.message
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"sideEffects": ""}, "webhooks[0].sideEffects: Required value"),
         ({"timeoutSeconds": 31}, "the timeout value must be between 1 and 30 seconds"),
         ({"failurePolicy": "Maybe"}, 'webhooks[0].failurePolicy: Unsupported value: "Maybe"'),
+        ({"matchConditions": [{"name": "a", "expression": "object."}]}, "matchConditions[0].expression"),
+        ({"matchConditions": [{"expression": "self.a"}]}, "matchConditions[0].name: Required value"),
         ({"rules": "x"}, "webhooks"),
         ({"rules": [{"operations": "CREATE"}]}, "webhooks"),
         ({"objectSelector": {"matchExpressions": [{"key": "a", "operator": "Like"}]}}, "objectSelector"),

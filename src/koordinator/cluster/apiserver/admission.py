@@ -92,7 +92,8 @@ class Admission:
     async def _ask(self, hook: Hook, call: Call, obj: Json | None, old: Json | None, operation: str) -> Any:
         if not self._selects(hook, call.kind, obj, old):
             return obj
-        return await self._caller.ask(hook, Review(call, obj, old, operation))
+        review = Review(call, obj, old, operation)
+        return await self._caller.ask(hook, review) if hook.applies(review) else obj
 
     def _matching(self, key: str, call: Call, operation: str) -> tuple[Hook, ...]:
         hooks = self._hooks.get(key)

@@ -14,7 +14,8 @@ from koordinator.api.meta import LabelSelector
 from koordinator.api.selectors import EVERYTHING, Selector
 from koordinator.cluster.apiserver.calls import Call
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
-from koordinator.cluster.apiserver.kinds.hooks import ClientConfig, Rule, ServiceReference, Webhook
+from koordinator.cluster.apiserver.kinds.cel import CelError, Program
+from koordinator.cluster.apiserver.kinds.hooks import ClientConfig, Rule, ServiceReference, Webhook, compile_condition
 from koordinator.cluster.apiserver.refusals import Refused, broken
 from koordinator.cluster.apiserver.store import Store
 from koordinator.kube import patches
@@ -39,9 +40,29 @@ class Hook(msgspec.Struct, frozen=True):
     objects: Selector
     mutating: bool
     reinvoke: bool
+    conditions: tuple[Program, ...] = ()
 
     def wants(self, kind: Kind, subresource: str, operation: str) -> bool:
         return any(rule.wants(kind, subresource, operation) for rule in self.rules)
+
+    def applies(self, review: "Review") -> bool:
+        """Do all match conditions hold? One that is false settles it; one that fails does what the failure policy says.
+
+        Raises: Refused.
+        """
+        if not self.conditions:
+            return True
+        values = {"object": review.obj, "oldObject": review.old, "request": review.request("")["request"]}
+        failed = ""
+        for condition in self.conditions:
+            try:
+                if condition(values) is not True:
+                    return False
+            except CelError as err:
+                failed = failed or str(err)
+        if failed and not self.ignore_failure:
+            raise broken(f'failed calling webhook "{self.name}": match condition failed: {failed}')
+        return not failed
 
 
 class Review(msgspec.Struct, frozen=True):
@@ -97,6 +118,7 @@ def _compile(configuration: str, hook: Webhook, *, mutating: bool) -> Hook:
         objects=_selector(hook.object_selector),
         mutating=mutating,
         reinvoke=mutating and hook.reinvocation_policy == "IfNeeded",
+        conditions=tuple(compile_condition(condition.expression) for condition in hook.match_conditions or ()),
     )
 
 

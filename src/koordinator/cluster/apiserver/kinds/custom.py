@@ -10,7 +10,7 @@ from koordinator.clock import Clock
 from koordinator.cluster.apiserver.kinds import columns, jsonpath
 from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules, ScalePaths
 from koordinator.cluster.apiserver.kinds.fields import unknown_fields
-from koordinator.cluster.apiserver.kinds.schema import compile_schema, complete, errors, unknown
+from koordinator.cluster.apiserver.kinds.schema import compile_schema, complete, errors, rule_errors, unknown
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
 
 _KEPT = ("apiVersion", "kind", "metadata")
@@ -179,7 +179,13 @@ class CustomRules(Rules):
             complete(self._schema, obj, kept=_KEPT)
 
     def validate(self, obj: Json) -> Iterable[FieldError]:
-        return errors(self._schema, obj, "")
+        found = list(errors(self._schema, obj, ""))
+        return found or rule_errors(self._schema, obj, "")
+
+    def validate_update(self, obj: Json, old: Json) -> Iterable[FieldError]:
+        if next(errors(self._schema, obj, ""), None) is not None:
+            return ()
+        return rule_errors(self._schema, obj, "", (old,))
 
 
 def kinds_of(definition: Json) -> list[Kind]:

@@ -1,7 +1,6 @@
 """Webhook configurations: their rules, and which requests a rule asks for."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
@@ -9,7 +8,10 @@ from koordinator.api import selectors
 from koordinator.api.meta import LabelSelector, Object
 from koordinator.cluster.apiserver.kinds import columns
 from koordinator.cluster.apiserver.kinds.base import Json, Kind, Rules
+from koordinator.cluster.apiserver.kinds.cel import CelError, Program, compile_
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
+
+_CONDITION_VARIABLES = frozenset({"object", "oldObject", "request"})
 
 
 class Rule(msgspec.Struct, frozen=True, rename="camel"):
@@ -47,6 +49,13 @@ class ClientConfig(msgspec.Struct, rename="camel"):
     ca_bundle: str | None = None
 
 
+class MatchCondition(msgspec.Struct):
+    """An expression that must be true for the webhook to be asked."""
+
+    name: str = ""
+    expression: str = ""
+
+
 class Webhook(msgspec.Struct, rename="camel"):
     """One entry of a configuration."""
 
@@ -60,7 +69,7 @@ class Webhook(msgspec.Struct, rename="camel"):
     reinvocation_policy: str | None = None
     side_effects: str | None = None
     admission_review_versions: list[str] | None = None
-    match_conditions: list[dict[str, Any]] | None = None
+    match_conditions: list[MatchCondition] | None = None
 
 
 class WebhookConfiguration(Object):
@@ -101,13 +110,27 @@ def _errors(hook: Json, path: str) -> Iterator[FieldError]:
         yield wrong(f"{path}.timeoutSeconds", seconds, "the timeout value must be between 1 and 30 seconds")
     if hook["failurePolicy"] not in ("Fail", "Ignore"):
         yield unsupported(f"{path}.failurePolicy", hook["failurePolicy"], ("Fail", "Ignore"))
-    if hook.get("matchConditions"):
-        yield wrong(f"{path}.matchConditions", "…", "match conditions are not served here yet")
+    for index, condition in enumerate(hook.get("matchConditions") or ()):
+        yield from _condition_errors(condition, f"{path}.matchConditions[{index}]")
     for field in ("namespaceSelector", "objectSelector"):
         try:
             selectors.compile_(msgspec.convert(hook[field], LabelSelector))
         except ValueError as err:
             yield wrong(f"{path}.{field}", hook[field], str(err))
+
+
+def _condition_errors(condition: Json, path: str) -> Iterator[FieldError]:
+    if not condition.get("name"):
+        yield required(f"{path}.name")
+    try:
+        compile_condition(condition.get("expression") or "")
+    except CelError as err:
+        yield wrong(f"{path}.expression", condition.get("expression", ""), str(err))
+
+
+def compile_condition(expression: str) -> Program:
+    """A match condition. Raises: CelError."""
+    return compile_(expression, _CONDITION_VARIABLES)
 
 
 def _listed(patterns: list[str], value: str) -> bool:

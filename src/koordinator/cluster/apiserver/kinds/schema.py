@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from koordinator.api.meta import parse_time
+from koordinator.cluster.apiserver.kinds.validations import Validation, broken, compile_all
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
 
 Json = dict[str, Any]
@@ -50,6 +51,9 @@ class Node(msgspec.Struct, frozen=True):
     one_of: tuple["Node", ...] = ()
     not_: "Node | None" = None
     has_defaults: bool = False  # here or below
+    rules: tuple[Validation, ...] = ()
+    has_rules: bool = False  # here or below
+    list_keys: tuple[str, ...] = ()  # by which items of a list are the same item
 
 
 def compile_schema(schema: Json, *, root: bool = False) -> Node:
@@ -78,9 +82,15 @@ def compile_schema(schema: Json, *, root: bool = False) -> Node:
         any_of=() if int_or_string else _several(schema, "anyOf"),
         one_of=_several(schema, "oneOf"),
         not_=compile_schema(schema["not"]) if "not" in schema else None,
+        rules=compile_all(schema),
+        list_keys=tuple(schema.get("x-kubernetes-list-map-keys") or ()),
     )
     below = [*properties.values(), *filter(None, (node.additional, node.items))]
-    return msgspec.structs.replace(node, has_defaults=node.default is not _ABSENT or any(sub.has_defaults for sub in below))
+    return msgspec.structs.replace(
+        node,
+        has_defaults=node.default is not _ABSENT or any(sub.has_defaults for sub in below),
+        has_rules=bool(node.rules) or any(sub.has_rules for sub in below),
+    )
 
 
 def _additional(raw: Any) -> Node | None:
@@ -211,6 +221,35 @@ def _object_errors(node: Node, value: Json, path: str) -> Iterator[FieldError]:
             child = node.properties.get(name) or node.additional
             if child is not None:
                 yield from errors(child, item, f"{prefix}{name}")
+
+
+def rule_errors(node: Node, value: Any, path: str, old: tuple[Any] | None = None) -> Iterator[FieldError]:
+    """What rules in CEL say of a value that fits its schema; with ``old``, those that compare it with what was."""
+    if not node.has_rules or value is None:
+        return
+    yield from broken(node.rules, value, path, old)
+    before = old[0] if old is not None else None
+    prefix = f"{path}." if path else ""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            child = node.properties.get(name) or node.additional
+            was = (before[name],) if isinstance(before, dict) and name in before else None
+            if child is not None and (old is None or was is not None):
+                yield from rule_errors(child, item, f"{prefix}{name}", was)
+    elif isinstance(value, list) and node.items is not None:
+        for index, item in enumerate(value):
+            same = _same_item(node, item, before) if old is not None else None
+            if old is None or same is not None:
+                yield from rule_errors(node.items, item, f"{path}[{index}]", same)
+
+
+def _same_item(node: Node, item: Any, before: Any) -> tuple[Any] | None:
+    """What a list's item was, if the list says how its items are told apart."""
+    if not node.list_keys or not isinstance(before, list) or not isinstance(item, dict):
+        return None
+    wanted = [item.get(key) for key in node.list_keys]
+    found = (was for was in before if isinstance(was, dict) and [was.get(key) for key in node.list_keys] == wanted)
+    return next(((was,) for was in found), None)
 
 
 def _combined_errors(node: Node, value: Any, path: str) -> Iterator[FieldError]:

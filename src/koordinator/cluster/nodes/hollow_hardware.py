@@ -6,6 +6,7 @@ on a PCIe switch and are spread over the zones in order.
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from koordinator.api import cpuset, keys, numa, quantity
@@ -33,14 +34,21 @@ def digest(shape: Shape) -> str:
 
 def topology(member: Member, shape: Shape, uid: str) -> Json:
     """The node's NodeResourceTopology."""
-    cpus = _cpus(shape)
+    annotations, zones = _static(shape)
     return {
         "apiVersion": NODE_RESOURCE_TOPOLOGIES.api_version,
         "kind": NODE_RESOURCE_TOPOLOGIES.kind,
-        "metadata": _metadata(member, shape, uid) | {"labels": {keys.MANAGED_BY: "Koordinator"}} | _notes(shape, cpus),
+        "metadata": _metadata(member, shape, uid) | {"labels": {keys.MANAGED_BY: "Koordinator"}, "annotations": annotations},
         "topologyPolicies": ["None"],
-        "zones": _zones(shape, cpus),
+        "zones": zones,
     }
+
+
+@lru_cache(maxsize=4)
+def _static(shape: Shape) -> tuple[Json, list[Json]]:
+    """What is the same for all nodes: annotations and zones."""
+    cpus = _cpus(shape)
+    return _notes(shape, cpus), _zones(shape, cpus)
 
 
 def _metadata(member: Member, shape: Shape, uid: str) -> Json:
@@ -87,7 +95,7 @@ def _notes(shape: Shape, cpus: list[numa.CPUInfo]) -> Json:
         keys.NODE_RESERVATION: "{}",
         keys.SYSTEM_QOS_RESOURCE: "{}",
     }
-    return {"annotations": {DIGEST: digest(shape), **written}}
+    return {DIGEST: digest(shape), **written}
 
 
 def _zones(shape: Shape, cpus: list[numa.CPUInfo]) -> list[Json]:

@@ -186,7 +186,7 @@ def detect(root: Path) -> Cgroups:
                 raise Unavailable(f"cgroup controller {name}", f"{root}/cgroup.controllers does not list it")
         return CgroupsV2(root)
     for name in V1_REQUIRED:
-        if not (root / name).is_dir():
+        if not _is_hierarchy(root / name):
             raise Unavailable(f"cgroup controller {name}", f"{root / name} is not mounted")
     cgroups = CgroupsV1(root)
     for name in V1_REQUIRED:
@@ -238,8 +238,13 @@ def _subdirectories(path: Path) -> list[str]:
         return []
 
 
+def _is_hierarchy(path: Path) -> bool:
+    """Whether the kernel's files are there: where a controller is not mounted, its directory may still stand, empty."""
+    return (path / "cgroup.procs").exists()
+
+
 def _writable_hierarchy(path: Path) -> bool:
-    return path.is_dir() and os.access(path, os.W_OK)
+    return _is_hierarchy(path) and os.access(path, os.W_OK)
 
 
 def _read_pids(directory: Path) -> list[int]:

@@ -22,6 +22,11 @@ def test_a_machine_without_one_says_which_controller(tmp_path, v1):
     assert usable(options(tmp_path)).startswith("cgroup controller memory: ")
 
 
+def test_a_directory_where_nothing_is_mounted_is_no_controller(tmp_path, v1):
+    (tmp_path / "v1" / "cpuset" / "cgroup.procs").unlink()
+    assert usable(options(tmp_path)) == f"cgroup controller cpuset: {tmp_path}/v1/cpuset is not mounted"
+
+
 def test_reservations_come_off_what_pods_may_have(tmp_path):
     has = machine.capacity(options(tmp_path))
     left = machine.allocatable(options(tmp_path, reserved={"cpu": "250m", "memory": "1Mi"}))

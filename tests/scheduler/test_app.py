@@ -96,7 +96,8 @@ async def told(world, name, event):
 async def test_a_pod_that_fits_nowhere_says_why_once_and_goes_when_room_appears(world):
     await world.node("a", cpu="1")
     await world.pod("big", cpu="2")
-    message = "0/1 nodes are available: 1 Insufficient cpu."
+    unhelpful = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    message = f"0/1 nodes are available: 1 Insufficient cpu. {unhelpful}"
     await until(lambda: told(world, "big", ("Warning", "FailedScheduling", message)))
 
     async def says_so():

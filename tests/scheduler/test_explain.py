@@ -63,20 +63,21 @@ def test_every_objection_of_every_node_and_the_smallest_change_first():
     answer = world.why("big")
     assert (answer.state, answer.attempts, answer.fitting, answer.nodes) == ("unschedulable", 1, 0, 3)
     assert answer.message == (
-        "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) were unschedulable."
+        "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) were unschedulable. "
+        "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     )
     assert [(one.plugin, one.reason, one.preempt_might_help, one.nodes) for one in answer.groups] == [
         ("NodeResourcesFit", "Insufficient cpu", False, ["small"]),
         ("NodeUnschedulable", "node(s) were unschedulable", False, ["closed"]),
         ("TaintToleration", "node(s) had untolerated taint {gpu: yes}", False, ["tainted"]),
     ]
-    assert [one.node for one in answer.closest] == ["small", "tainted", "closed"]
+    assert [one.node for one in answer.closest] == ["tainted", "closed", "small"]
     assert [[fix.text for refusal in one.refusals for fix in refusal.remedies] for one in answer.closest] == [
-        ["request 2 cpu instead of 4"],
         ["tolerate gpu=yes:NoSchedule"],
         ["kubectl uncordon closed", "request 3 cpu instead of 4"],
+        ["request 2 cpu instead of 4"],
     ]
-    assert answer.closest[0].refusals[0].remedies[0].have == "cpu: needs 4, 2 of 2 free"
+    assert answer.closest[2].refusals[0].remedies[0].have == "cpu: needs 4, 2 of 2 free"
 
 
 def test_labels_that_the_node_would_need():

@@ -15,6 +15,8 @@ from koordinator.scheduler.profiles import default_profile
 from koordinator.scheduler.report import Reporter
 from scheduler.builders import READER, node, pod
 
+UNHELPFUL = "preemption: 0/{0} nodes are available: {0} Preemption is not helpful for scheduling."
+
 
 class Events:
     """A recorder that keeps."""
@@ -168,12 +170,12 @@ def test_the_same_reason_is_told_once_and_a_new_one_again(world):
         world.queue.flush()
         world.run()
     assert world.queue.get(next(iter(world.queue)).info.uid).attempts > 1
-    assert [event[3] for event in world.events.seen] == ["0/1 nodes are available: 1 Insufficient cpu."]
+    assert [event[3] for event in world.events.seen] == [f"0/1 nodes are available: 1 Insufficient cpu. {UNHELPFUL.format(1)}"]
     world.feed.node_set(node("n2", cpu="1"))
     world.clock.advance(400)
     world.queue.flush()
     world.run()
-    assert world.events.seen[-1][3] == "0/2 nodes are available: 2 Insufficient cpu."
+    assert world.events.seen[-1][3] == f"0/2 nodes are available: 2 Insufficient cpu. {UNHELPFUL.format(2)}"
 
 
 def test_an_update_in_flight_is_used_by_the_next_attempt(world):

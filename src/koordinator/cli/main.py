@@ -5,7 +5,7 @@ import sys
 import typer
 
 from koordinator import __version__
-from koordinator.cli import cluster, demo, explain, kubectl, manager, plan
+from koordinator.cli import cluster, demo, explain, kubectl, manager, plan, scheduler
 from koordinator.errors import KoordError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ demo.add_to(app)
 explain.add_to(app)
 manager.add_to(app)
 plan.add_to(app)
+scheduler.add_to(app)
 
 
 @app.command()

@@ -6,7 +6,7 @@ Everything lives on one event loop. Cycles run in short batches, so that watches
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -20,47 +20,52 @@ from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.events import Recorder
 from koordinator.kube.informer import Informer
 from koordinator.kube.leader import LeaderElector, make_identity
+from koordinator.kube.pauses import collect_when_quiet, settle
 from koordinator.kube.store import Store
+from koordinator.scheduler.catalogue import built_in, with_entry_points
+from koordinator.scheduler.config.write import current
 from koordinator.scheduler.debug.flags import Flags
 from koordinator.scheduler.debug.trace import Trace
 from koordinator.scheduler.engine.binding import Binder
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import WatchPlugin
-from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.handle import Handle
+from koordinator.scheduler.engine.queue import SchedulingQueue, Where
 from koordinator.scheduler.explain.controller import Explanations
 from koordinator.scheduler.explain.explainer import Explainer
+from koordinator.scheduler.extenders import extenders_of
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.metrics import Metrics
-from koordinator.scheduler.profiles import default_profile
+from koordinator.scheduler.options import SchedulerOptions
+from koordinator.scheduler.profiles import make_profiles, timings_of
+from koordinator.scheduler.reload import reloading
 from koordinator.scheduler.report import Reporter
 from koordinator.scheduler.serve import serving
 
 log = logging.getLogger(__name__)
 
+__all__ = ["App", "SchedulerOptions", "run"]
+
 BATCH_SECONDS = 0.008
 """How long cycles run before the event loop gets its turn."""
-_LEASE = ("koordinator-system", "koord-scheduler")
-
-
-class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line or the embedded cluster decides."""
-
-    kubeconfig: str | None = None
-    master: str | None = None
-    scheduler_names: tuple[str, ...] = ("koord-scheduler", "default-scheduler")
-    leader_elect: bool = False
-    seed: int | None = None
-    bind_concurrency: int = 64
-    http_address: str = "127.0.0.1"
-    http_port: int | None = None
-    """Where /healthz and /metrics are served; None for nowhere, 0 for any free port."""
 
 
 async def run(options: SchedulerOptions, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Schedule until cancelled."""
-    async with Client(config.load(options.kubeconfig, options.master)) as client:
-        await App(client, options, clock).run(on_ready)
+    """Schedule until cancelled. Raises: ConfigInvalid, Unavailable, LeadershipLost."""
+    found = config.load(options.kubeconfig, options.master)
+    async with Client(msgspec.structs.replace(found, qps=options.qps, burst=options.burst)) as client:
+        app = App(client, options, clock)
+
+        def ready() -> None:
+            settle()
+            on_ready()
+
+        collecting = asyncio.create_task(collect_when_quiet(clock, lambda: app.quiet))
+        try:
+            await app.run(ready)
+        finally:
+            collecting.cancel()
 
 
 class App:
@@ -69,16 +74,25 @@ class App:
     def __init__(self, store: Store, options: SchedulerOptions, clock: Clock) -> None:
         self.store, self.options, self.clock = store, options, clock
         self.metrics = Metrics()
-        self.recorder = Recorder(store, options.scheduler_names[0], clock)
+        self.catalogue = with_entry_points() if options.entry_points else built_in()
+        self.reading = current(options, self.catalogue)
+        names = [profile.scheduler_name for profile in self.reading.configuration.profiles]
+        self.recorder = Recorder(store, names[0], clock)
         self.reporter = Reporter(store, self.recorder, clock, self.metrics)
         cluster = Cluster()
-        self.profile = default_profile(options.scheduler_names, cluster, store, clock)
-        self.queue = SchedulingQueue(clock.monotonic)
-        self.scheduler = Scheduler(cluster, self.queue, [self.profile], self.reporter, options.seed)
+        handles = [Handle(cluster, store, clock, name, options.gates) for name in names]
+        self.profiles = make_profiles(self.reading.configuration, self.catalogue, handles)
+        self.profile = self.profiles[0]
+        self.extenders = extenders_of(self.reading.configuration, self.profiles, cluster)
+        self.queue = SchedulingQueue(clock.monotonic, timings_of(self.reading.configuration, options))
+        self.scheduler = Scheduler(cluster, self.queue, self.profiles, self.reporter, options.seed)
+        self.scheduler.extenders, self.scheduler.ask_extenders = self.extenders.all, self.extenders.ask
+        self._connect(handles)
         self.binder = Binder(self.scheduler.bound, self.scheduler.bind_failed, options.bind_concurrency)
         self.scheduler.submit = self.binder.submit
         self.feed = Feed(self.scheduler, self.reporter)
-        self.flags = Flags()
+        debug = options.debug
+        self.flags = Flags(debug.top_scores, debug.filters, debug.diagnosis, debug.diagnosis_blocking, debug.verbosity)
         self.explainer = Explainer(self.scheduler, clock.monotonic)
         self.trace = Trace(self.explainer, self.flags, clock)
         self.scheduler.chosen, self.reporter.trace = self.trace.chosen, self.trace
@@ -87,8 +101,28 @@ class App:
         self._woken = asyncio.Event()
         self.queue.woken = self._woken.set
         self.leading = False
+        self.elector: LeaderElector | None = None
         self.http_address: tuple[str, int] | None = None
         self._plugin_informers: list[Informer[Object]] = []
+
+    def _connect(self, handles: Sequence[Handle]) -> None:
+        """Plugins were made first: now there is somebody to talk to."""
+        self.reporter.promised = self.scheduler.cluster.nominator.node_of
+        for handle in handles:
+            handle.recorder, handle.queue, handle.waiting = self.recorder, self.queue, self.scheduler.waiting
+            handle.extenders = self.extenders
+        if "ResizePod" not in self.options.gates:
+            for profile in self.profiles:
+                profile.resizes = []
+
+    @property
+    def watchers(self) -> list[WatchPlugin]:
+        return [plugin for profile in self.profiles for plugin in profile.watchers]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is to be done at this moment."""
+        return not self.queue.counts[Where.ACTIVE] and not self.binder.in_flight
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -111,6 +145,7 @@ class App:
         try:
             background += await self._watch(tasks)
             background.append(tasks.create_task(self.explanations.run()))
+            background.append(tasks.create_task(reloading(self)))
             on_ready()
             await self._lead(self._schedule)
         finally:
@@ -122,7 +157,16 @@ class App:
         if not self.options.leader_elect:
             await work()
             return
-        await LeaderElector(self.store, *_LEASE, make_identity(), self.clock).run(work)
+        election = self.options.election
+        self.elector = LeaderElector(self.store, election.namespace, election.name, make_identity(), self.clock, election.times)
+        await self.elector.run(lambda: self._lead_and_finish(work))
+
+    async def _lead_and_finish(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Binds in flight end before the Lease is given back: the next leader must find what we have decided."""
+        try:
+            await work()
+        finally:
+            await self._finish()
 
     async def _finish(self) -> None:
         """Let binds in flight end, so that nobody assumes what we have already sent; bounded, because we are asked to stop."""
@@ -144,9 +188,9 @@ class App:
         nodes = Informer(self.store, NODES, clock=self.clock)
         nodes.on(feed.node_set, lambda _, node: feed.node_set(node), feed.node_deleted, feed.unreadable)
         running = [tasks.create_task(nodes.run())]
-        running += [tasks.create_task(self._plugin_informer(plugin).run()) for plugin in self.profile.watchers]
+        running += [tasks.create_task(self._plugin_informer(plugin).run()) for plugin in self.watchers]
         await nodes.synced()
-        for plugin, informer in zip(self.profile.watchers, self._plugin_informers, strict=True):
+        for plugin, informer in zip(self.watchers, self._plugin_informers, strict=True):
             await self._synced_if_there(plugin, informer)
         pods = Informer(self.store, PODS, clock=self.clock)
         pods.on(feed.pod_added, feed.pod_updated, feed.pod_deleted, feed.pod_unreadable)
@@ -186,7 +230,11 @@ class App:
         try:
             while True:
                 self._woken.clear()
-                if not self._batch():
+                more = self._batch()
+                if (question := self.scheduler.waiting_for) is not None:
+                    self.scheduler.waiting_for = None
+                    await question
+                elif not more:
                     await self._woken.wait()
                 elif self.binder.busy:
                     await asyncio.sleep(0.001)
@@ -205,6 +253,8 @@ class App:
             self.reporter.started = now
             if not schedule_one():
                 return False
+            if self.scheduler.waiting_for is not None:
+                return True
             now = monotonic()
         return True
 
@@ -212,7 +262,8 @@ class App:
         """What time alone moves: pauses that end, reports that grow old."""
         while True:
             self.queue.flush()
-            for plugin in self.profile.watchers:
+            self.scheduler.tick()
+            for plugin in self.watchers:
                 try:
                     plugin.tick(self.clock.now())
                 except Exception:

@@ -20,6 +20,7 @@ from koordinator.scheduler.plugins import resources_fit_plus, scarce_resource_av
 from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
 from koordinator.scheduler.plugins.default_binder import DefaultBinder
 from koordinator.scheduler.plugins.default_pre_bind import DefaultPreBind
+from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreemption
 from koordinator.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from koordinator.scheduler.plugins.load_aware import args as load_aware
 from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
@@ -41,17 +42,21 @@ ENTRY_POINTS = "koordinator.scheduler.plugins"
 
 
 class Entry(NamedTuple):
-    """A plugin: its class, how it is made, and how its arguments are read (None: it gets them as they stand)."""
+    """A plugin: its class, how it is made, and how its arguments are read (None: it gets them as they stand).
+
+    ``reconfigure`` gives a running plugin new arguments; False, or None in its place, says that it takes a restart.
+    """
 
     type: type[Plugin]
     make: Callable[[Handle, Any], Plugin]
     args: Kind | None = None
+    reconfigure: Callable[[Any, Any], bool] | None = None
 
 
 PLANNED = frozenset(
     (
         *("NodePorts", "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"),
-        *("DynamicResources", "DefaultPreemption", "ImageLocality"),
+        *("DynamicResources", "ImageLocality"),
         *("NodeNUMAResource", "Reservation", "Coscheduling", "DeviceShare", "ElasticQuota"),
     )
 )
@@ -60,6 +65,17 @@ PLANNED = frozenset(
 
 def _plain(type_: type[Plugin]) -> Entry:
     return Entry(type_, lambda _handle, _args: type_())
+
+
+def _stateless(type_: type[Plugin], make: Callable[[Any], Plugin], args: Kind) -> Entry:
+    """A plugin that remembers nothing but its arguments: it can be given others at any time."""
+
+    def reconfigure(plugin: Plugin, new: Any) -> bool:
+        plugin.__dict__.clear()
+        plugin.__dict__.update(make(new).__dict__)
+        return True
+
+    return Entry(type_, lambda _handle, args: make(args), args, reconfigure)
 
 
 def _fit(args: wire.NodeResourcesFitArgs) -> FitArgs:
@@ -84,36 +100,43 @@ BUILT: tuple[Entry, ...] = (
     _plain(NodeUnschedulable),
     _plain(NodeName),
     _plain(TaintToleration),
-    Entry(NodeAffinity, lambda _, args: NodeAffinity(args.added_affinity), KINDS["NodeAffinity"]),
-    Entry(NodeResourcesFit, lambda _, args: NodeResourcesFit(_fit(args)), KINDS["NodeResourcesFit"]),
-    Entry(
+    _stateless(NodeAffinity, lambda args: NodeAffinity(args.added_affinity), KINDS["NodeAffinity"]),
+    _stateless(NodeResourcesFit, lambda args: NodeResourcesFit(_fit(args)), KINDS["NodeResourcesFit"]),
+    _stateless(
         NodeResourcesBalancedAllocation,
-        lambda _, args: NodeResourcesBalancedAllocation(_weights(args.resources)),
+        lambda args: NodeResourcesBalancedAllocation(_weights(args.resources)),
         KINDS["NodeResourcesBalancedAllocation"],
     ),
     Entry(
         LoadAwareScheduling,
         lambda handle, args: LoadAwareScheduling(handle.cluster, handle.clock, args),
         Kind(load_aware.LoadAwareArgs, load_aware.defaulted, load_aware.checked),
+        lambda plugin, args: bool(plugin.reconfigure(args)),
     ),
-    Entry(
+    _stateless(
         NodeResourcesFitPlus,
-        lambda _, args: NodeResourcesFitPlus(args),
+        NodeResourcesFitPlus,
         Kind(resources_fit_plus.FitPlusArgs, checked=resources_fit_plus.checked),
     ),
-    Entry(
+    _stateless(
         ScarceResourceAvoidance,
-        lambda _, args: ScarceResourceAvoidance(args),
+        ScarceResourceAvoidance,
         Kind(scarce_resource_avoidance.ScarceArgs, checked=scarce_resource_avoidance.checked),
     ),
-    Entry(
+    _stateless(
         SchedulingHint,
-        lambda _, args: SchedulingHint(args),
+        SchedulingHint,
         Kind(scheduling_hint.SchedulingHintArgs, checked=scheduling_hint.checked),
     ),
     Entry(DefaultPreBind, lambda handle, _: DefaultPreBind(handle.store, handle.clock)),
     Entry(PodTopologySpread, lambda handle, args: PodTopologySpread(handle.cluster, args), KINDS["PodTopologySpread"]),
     Entry(InterPodAffinity, lambda handle, args: InterPodAffinity(handle.cluster, args), KINDS["InterPodAffinity"]),
+    Entry(
+        DefaultPreemption,
+        DefaultPreemption,
+        KINDS["DefaultPreemption"],
+        lambda plugin, args: bool(plugin.reconfigure(args)),
+    ),
     Entry(DefaultBinder, lambda handle, _: DefaultBinder(handle.store)),
 )
 

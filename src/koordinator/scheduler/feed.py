@@ -39,11 +39,11 @@ class Feed:
         self.pod_added(new)
 
     def pod_deleted(self, pod: Pod) -> None:
-        self.queue.remove(pod.metadata.uid)
+        self.scheduler.gone(pod.metadata.uid)
         self._pod_left(pod)
 
     def pod_unreadable(self, bad: Undecodable) -> None:
-        self.queue.remove(bad.uid)
+        self.scheduler.gone(bad.uid)
         meta = ObjectMeta(namespace=bad.namespace, name=bad.name, uid=bad.uid)
         self.reporter.unreadable(Pod(api_version="v1", kind="Pod", metadata=meta), bad.reason)
 
@@ -51,7 +51,7 @@ class Feed:
         """A pod is on a node, by whomever."""
         uid, node = pod.metadata.uid, pod.spec.node_name
         if uid in self.queue:
-            self.queue.remove(uid)
+            self.scheduler.gone(uid)
         if pod.terminated:
             self._pod_left(pod)
             return
@@ -73,12 +73,12 @@ class Feed:
     def _pod_waits(self, pod: Pod) -> None:
         uid, name = pod.metadata.uid, scheduler_name(pod)
         if not self.scheduler.wants(name) or pod.terminated or pod.metadata.deletion_timestamp is not None:
-            self.queue.remove(uid)
+            self.scheduler.gone(uid)
             return
         try:
             info = self.reader.read(pod)
         except ValueError as err:
-            self.queue.remove(uid)
+            self.scheduler.gone(uid)
             self.reporter.unreadable(pod, str(err))
             return
         self.scheduler.add_pending(info, name)

@@ -16,6 +16,8 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.framework import POINTS, Plugin
 from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.profile import Profile
+from koordinator.scheduler.engine.queue import Timings
+from koordinator.scheduler.options import SchedulerOptions
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,14 @@ def _mention_planned(profile: ProfileConfig, catalogue: Catalogue) -> None:
     named = {one.name for point in multipoint.POINTS for one in getattr(profile.plugins or Plugins(), point).enabled or ()}
     for name in sorted(named & PLANNED - set(catalogue)):
         log.warning("profile %s: plugin %s is not there yet; the profile runs without it", profile.scheduler_name, name)
+
+
+def timings_of(configuration: Configuration, options: SchedulerOptions) -> Timings:
+    return Timings(
+        initial_backoff=float(configuration.pod_initial_backoff_seconds),
+        max_backoff=float(configuration.pod_max_backoff_seconds),
+        max_unschedulable=options.max_unschedulable,
+    )
 
 
 # --- what runs without a configuration file -----------------------------------------------------------------------------

@@ -7,7 +7,8 @@ are patched by few workers, and events of bound pods wait until the binder has t
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from koordinator.api.core import Pod
 from koordinator.api.meta import format_time
@@ -45,6 +46,8 @@ class Reporter:
         self._scheduled: deque[tuple[float, Pod, str]] = deque()
         self.monitor = Monitor(clock.monotonic)
         self.trace: Trace | None = None
+        self.promised: Callable[[str], str] = lambda _: ""
+        """The node that a pod has been promised, by its uid."""
         self.started = 0.0
         """When the attempt under way began; set by the loop."""
 
@@ -84,17 +87,23 @@ class Reporter:
     # ------------------------------------------------------------------------------------------------------------------
 
     def _refused(self, pod: QueuedPod, reason: str, message: str) -> None:
+        obj, promised = pod.info.pod, self.promised(pod.info.uid)
+        news = promised != (obj.status.nominated_node_name or "")
         if message == pod.last_message:
+            if news:
+                self._write_soon(pod, reason, message)
             return
         pod.last_message = message
-        obj = pod.info.pod
         self._recorder.event(obj, "Warning", "FailedScheduling", _note(message))
         if reservation_event.wanted(obj) and (told := reservation_event.message(message)) is not None:
             self._recorder.event(obj, "Warning", reservation_event.REASON, _note(told))
-        if obj.metadata.deletion_timestamp is None and not _says(obj, reason, message):
-            if pod.info.uid not in self._patches:
-                self._to_patch.put_nowait(pod.info.uid)
-            self._patches[pod.info.uid] = (pod, reason, message)
+        if obj.metadata.deletion_timestamp is None and (news or not _says(obj, reason, message)):
+            self._write_soon(pod, reason, message)
+
+    def _write_soon(self, pod: QueuedPod, reason: str, message: str) -> None:
+        if pod.info.uid not in self._patches:
+            self._to_patch.put_nowait(pod.info.uid)
+        self._patches[pod.info.uid] = (pod, reason, message)
 
     async def run(self) -> None:
         """Patch conditions and let go of events until cancelled."""
@@ -145,10 +154,14 @@ class Reporter:
             "lastTransitionTime": _since(pod) or format_time(self._clock.now()),
         }
         known = {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version}
+        status: dict[str, Any] = {"conditions": [condition]}
+        promised = self.promised(pod.metadata.uid)
+        if promised != (pod.status.nominated_node_name or ""):
+            status["nominatedNodeName"] = promised or None
         await self._store.patch(
             PODS,
             pod.name,
-            {"metadata": known, "status": {"conditions": [condition]}},
+            {"metadata": known, "status": status},
             pod.namespace,
             type=PatchType.STRATEGIC,
             subresource="status",

@@ -44,7 +44,7 @@ class Scripted(PreBindPlugin, BindPlugin):
 class Run:
     def __init__(self, concurrency=3):
         self.plugin = Scripted()
-        self.profile = Profile(["x"], [PrioritySort(), self.plugin])
+        self.profile = Profile(["koord-scheduler"], [PrioritySort(), self.plugin])
         self.bound, self.failed = [], {}
         self.binder = Binder(
             lambda binding: self.bound.append(binding.pod.info.name),

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.scheduler.engine.framework import Code, CycleState, PluginFailed, Status
+from koordinator.scheduler.engine.hooks import PATCH
+from koordinator.scheduler.engine.pod import scheduler_name
 from koordinator.scheduler.engine.queue import QueuedPod
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,8 @@ class Binder:
 
     async def _attempt(self, binding: Binding) -> BindFailed | None:
         pod, state, node = binding
+        if (obstacle := _obstacle(pod)) is not None:
+            return obstacle
         for plugin in pod.profile.pre_binds:
             try:
                 status = await plugin.pre_bind(state, pod.info, node)
@@ -95,7 +99,27 @@ class Binder:
                 raise PluginFailed(plugin.name, "PreBind", err) from err
             if status is not None and status.code is not Code.SKIP:
                 return BindFailed(_text(status, plugin.name, "PreBind"))
-        return await self._through_binders(binding)
+        return await self._patch(binding) or await self._through_binders(binding)
+
+    @staticmethod
+    async def _patch(binding: Binding) -> BindFailed | None:
+        """Everything that PreBind plugins want to be written, in one go."""
+        pod, state, _ = binding
+        changes = state.get(PATCH)
+        if changes is None or not changes:
+            return None
+        for patcher in pod.profile.patchers:
+            try:
+                status = await patcher.apply_patch(pod.info, changes)
+            except ApiError:
+                raise
+            except Exception as err:
+                raise PluginFailed(patcher.name, "PreBind", err) from err
+            if status is None:
+                return None
+            if status.code is not Code.SKIP:
+                return BindFailed(f'running PreBindExtension plugin "{patcher.name}": {status.message}')
+        return None
 
     @staticmethod
     async def _through_binders(binding: Binding) -> BindFailed | None:
@@ -112,6 +136,15 @@ class Binder:
             if status.code is not Code.SKIP:
                 return BindFailed(_text(status, plugin.name, "Bind"))
         return BindFailed("no bind plugin took the pod")
+
+
+def _obstacle(pod: QueuedPod) -> BindFailed | None:
+    """The pod may have changed while it waited: it must still be there, and ours."""
+    if pod.info.pod.metadata.deletion_timestamp is not None:
+        return BindFailed("pod is being deleted", gone=True)
+    if scheduler_name(pod.info.pod) not in pod.profile.names:
+        return BindFailed("schedulerName unmatched", gone=True)
+    return None
 
 
 def _text(status: Status, plugin: str, point: str) -> str:

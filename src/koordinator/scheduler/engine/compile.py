@@ -29,7 +29,7 @@ class Compiled:
     """
 
     def __init__(self, profile: Profile, pod: PodInfo, columns: Columns) -> None:
-        self.pod = pod
+        self.pod, self.profile = pod, profile
         self.state: CycleState = {}
         self.status: Status | None = None
         self.only: frozenset[str] | None = None

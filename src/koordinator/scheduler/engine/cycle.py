@@ -14,7 +14,7 @@ from koordinator.scheduler.engine.binding import BindFailed, Binding
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.commit import Committer
 from koordinator.scheduler.engine.evaluate import Evaluation, Evaluator, Restricted
-from koordinator.scheduler.engine.events import ClusterEvent
+from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import Code, CycleState, Diagnosis, PluginFailed, Status
 from koordinator.scheduler.engine.hooks import Failure
 from koordinator.scheduler.engine.pod import PodInfo
@@ -168,6 +168,11 @@ class Scheduler:
     def evaluation(self, info: PodInfo, profile: Profile) -> Evaluation | Restricted | Status:
         """What all nodes have to say to a pod at this moment. Raises PluginFailed."""
         return self._evaluators[id(profile)].evaluate(info)
+
+    def forget_evaluations(self, profile: Profile) -> None:
+        """The profile judges differently from now on; pods that it has refused are tried again."""
+        self._evaluators[id(profile)] = Evaluator(profile, self.cluster.columns)
+        self.queue.on_event(ClusterEvent(Happening.ANYTHING))
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from koordinator.kube.events import Recorder
     from koordinator.scheduler.engine.queue import SchedulingQueue
     from koordinator.scheduler.engine.waiting import WaitingPods
+    from koordinator.scheduler.extenders import Extenders
 
 
 class Handle:
@@ -28,3 +29,4 @@ class Handle:
         self.recorder: Recorder | None = None
         self.queue: SchedulingQueue | None = None
         self.waiting: WaitingPods | None = None
+        self.extenders: Extenders | None = None

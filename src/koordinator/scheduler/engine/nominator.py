@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable
 
+from koordinator.scheduler.engine.namelog import NameLog
 from koordinator.scheduler.engine.pod import PodInfo
 
 
 class Nominator:
-    """Nominations by pod and by node. ``position`` counts changes; ``changed_since`` names the nodes that they concern."""
+    """Nominations by pod and by node."""
 
     def __init__(self) -> None:
         self._node_of: dict[str, str] = {}
         self._pods: dict[str, dict[str, PodInfo]] = {}
-        self._journal: list[str] = []
-        self._base = 0
+        self.log = NameLog()
+        """The nodes whose promises have changed."""
 
     def __len__(self) -> int:
         return len(self._node_of)
@@ -33,7 +34,7 @@ class Nominator:
         if node:
             self._node_of[info.uid] = node
             self._pods.setdefault(node, {})[info.uid] = info
-            self._note(node)
+            self.log.add(node)
 
     def forget(self, uid: str) -> None:
         """The pod is bound, assumed or gone."""
@@ -44,7 +45,7 @@ class Nominator:
         del pods[uid]
         if not pods:
             del self._pods[node]
-        self._note(node)
+        self.log.add(node)
 
     def on(self, node: str) -> Iterable[PodInfo]:
         return self._pods.get(node, {}).values()
@@ -52,19 +53,3 @@ class Nominator:
     def standing(self, node: str, pod: PodInfo) -> list[PodInfo]:
         """The pods promised the node that count when ``pod`` asks for it: not itself, and none of lower priority."""
         return [other for other in self._pods.get(node, {}).values() if other.priority >= pod.priority and other.uid != pod.uid]
-
-    @property
-    def position(self) -> int:
-        return self._base + len(self._journal)
-
-    def changed_since(self, position: int) -> set[str] | None:
-        """Nodes whose promises moved after a position; None when that is too long ago to tell."""
-        start = position - self._base
-        return None if start < 0 else set(self._journal[start:])
-
-    def _note(self, node: str) -> None:
-        self._journal.append(node)
-        if len(self._journal) > 65_536:
-            half = len(self._journal) // 2
-            del self._journal[:half]
-            self._base += half

@@ -37,7 +37,7 @@ class Profile:
         self.filters = self._of(fw.FilterPlugin)
         self.post_filters = self._of(fw.PostFilterPlugin)
         self.pre_scores = self._of(fw.PreScorePlugin)
-        self.scores = [(plugin, weights.get(plugin.name, 1)) for plugin in self._of(fw.ScorePlugin)]
+        self.set_weights(weights)
         self.reserves = self._of(fw.ReservePlugin)
         self.permits = self._of(fw.PermitPlugin)
         self.pre_binds = self._of(fw.PreBindPlugin)
@@ -49,6 +49,11 @@ class Profile:
         self.hints = self._hints()
         self._signing = [plugin for plugin in plugins if type(plugin).signature is not fw.Plugin.signature]
         self._individual = [plugin for plugin in plugins if type(plugin).individual is not fw.Plugin.individual]
+
+    def set_weights(self, weights: Mapping[str, int]) -> None:
+        """Also forgets the signatures: what plugins read of a pod may have changed with their arguments."""
+        self.scores = [(plugin, weights.get(plugin.name, 1)) for plugin in self._of(fw.ScorePlugin)]
+        self._notes = object()
 
     def _find_hooks(self) -> None:
         """Extension points of our own: plugins have them wherever they are enabled."""
@@ -93,9 +98,9 @@ class Profile:
         """What the template tells: taken once for each."""
         if pod.pod.spec.node_name:  # the one thing in a spec that a template does not tell
             return self._sign(pod)
-        known: Hashable = pod.template.notes.get(id(self))
+        known: Hashable = pod.template.notes.get(self._notes)
         if known is None:
-            known = pod.template.notes[id(self)] = self._sign(pod)
+            known = pod.template.notes[self._notes] = self._sign(pod)
         return known
 
     def _sign(self, pod: PodInfo) -> Hashable:

@@ -69,6 +69,9 @@ class NodeResourcesFit(PreFilterPlugin, FilterPlugin, ScorePlugin):
     reads = Change.ALLOCATABLE | Change.REQUESTED
     score_reads = Change.ALLOCATABLE | Change.REQUESTED
 
+    _nodes: Columns | None = None
+    """The columns, once a pod has been seen."""
+
     def __init__(self, args: FitArgs | None = None) -> None:
         self.args = args or FitArgs()
         self._scorer = _scorer(self.args)
@@ -78,7 +81,19 @@ class NodeResourcesFit(PreFilterPlugin, FilterPlugin, ScorePlugin):
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         kinds = Happening.POD_DELETE | Happening.POD_UPDATE
-        return ((kinds, None), (Happening.NODE_ADD | Happening.NODE_ALLOCATABLE, self._empty_node_would_do))
+        return ((kinds, self._has_room_now), (Happening.NODE_ADD | Happening.NODE_ALLOCATABLE, self._empty_node_would_do))
+
+    def _has_room_now(self, pod: PodInfo, event: ClusterEvent) -> bool:
+        """A pod that has left a node helps only if there is enough room on that node now."""
+        nodes = self._nodes
+        if nodes is None or not event.node:
+            return True
+        row = nodes.row_of.get(event.node)
+        if row is None:
+            return False
+        need = pod.template.vector(nodes)
+        short = (need > nodes.allocatable[row] - nodes.requested[row]) & (need > 0)
+        return not short.any() or all(self._ignored(nodes.resources.values[index]) for index in np.flatnonzero(short))
 
     def _empty_node_would_do(self, pod: PodInfo, event: ClusterEvent) -> bool:
         """A node event helps only if the node were large enough with nothing else on it."""
@@ -88,6 +103,7 @@ class NodeResourcesFit(PreFilterPlugin, FilterPlugin, ScorePlugin):
         return all(number <= has.get(name, 0) for name, number in pod.template.requests.items() if not self._ignored(name))
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
+        self._nodes = nodes
         state[self.name] = self._ask(pod, nodes)
         return None
 
@@ -95,6 +111,10 @@ class NodeResourcesFit(PreFilterPlugin, FilterPlugin, ScorePlugin):
         scored = asked(self.args.resources, pod.template.nonzero, nodes)
         need = {name: number for name, number in pod.template.requests.items() if not self._ignored(name)}
         return _Ask(nodes.width, nodes.vector(need), scored)
+
+    def needs(self, state: CycleState, pod: PodInfo, nodes: Columns) -> Ints:
+        """What the pod must find free on a node, as a row of the columns."""
+        return self._current(state, pod, nodes).need
 
     def _ignored(self, name: str) -> bool:
         if name in _NATIVE:

@@ -84,6 +84,23 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         self._scored = cluster.columns.column(np.int64)
         cluster.listeners.append(self)
 
+    def reconfigure(self, args: LoadAwareArgs) -> bool:
+        """Other thresholds and weights while it runs. What estimates and columns are made of stays as it is: False."""
+        new = checked(defaulted(args))
+        kept = ("estimator", "estimated_scaling_factors", "allow_customize_estimation", "prod_usage_include_sys")
+        same = all(getattr(new, field) == getattr(self.args, field) for field in kept)
+        if not same or dimensions(new) != self.dimensions:
+            return False
+        self.args = new
+        self._aggregation = score_aggregation(new)
+        weights = new.resource_weights or {}
+        self._weights = np.array([weights.get(name, 0) for name in self.dimensions], dtype=np.int64)
+        self._total_weight = int(self._weights.sum()) + new.dominant_resource_weight
+        for name, node in self._nodes.items():
+            self._static[name] = self._limits_and_capacity(node)
+            self._write(name)
+        return True
+
     # -- what the engine asks ------------------------------------------------------------------------------------------
 
     def signature(self, pod: PodInfo) -> Hashable:

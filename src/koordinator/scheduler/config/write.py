@@ -1,0 +1,63 @@
+"""`--write-config-to`: the configuration that would run, every default filled in, as YAML."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from koordinator.errors import Unavailable
+from koordinator.scheduler.catalogue import Catalogue, with_entry_points
+from koordinator.scheduler.config import multipoint
+from koordinator.scheduler.config.read import Reading, check, read_file
+from koordinator.scheduler.config.types import GROUP, VERSION, PluginConfig, ProfileConfig
+from koordinator.scheduler.options import SchedulerOptions
+from koordinator.scheduler.profiles import shipped_configuration
+
+
+def write(options: SchedulerOptions, path: str) -> None:
+    """Raises: ConfigInvalid, Unavailable."""
+    catalogue = with_entry_points()
+    try:
+        Path(path).write_text(as_yaml(current(options, catalogue)))
+    except OSError as err:
+        raise Unavailable(f"file {path}", err.strerror or str(err), "--write-config-to names it") from err
+
+
+def current(options: SchedulerOptions, catalogue: Catalogue) -> Reading:
+    """What the options lead to: the file that they name, or the shipped configuration."""
+    if options.config:
+        return read_file(options.config, catalogue)
+    configuration = shipped_configuration(options.scheduler_names)
+    return Reading(configuration, check(configuration, catalogue))
+
+
+def as_yaml(reading: Reading) -> str:
+    import yaml
+
+    profiles = [_full(profile, args) for profile, args in zip(reading.configuration.profiles, reading.args, strict=True)]
+    whole = msgspec.structs.replace(reading.configuration, api_version=VERSION, profiles=profiles)
+    plain = {"apiVersion": VERSION, "kind": whole.kind, **_plain(whole)}
+    text: str = yaml.safe_dump(plain, sort_keys=False)
+    return text
+
+
+def _full(profile: ProfileConfig, args: dict[str, Any]) -> ProfileConfig:
+    named = [
+        PluginConfig(name=name, args={"apiVersion": f"{GROUP}/v1", "kind": f"{name}Args", **_plain(value)})
+        for name, value in sorted(args.items())
+        if isinstance(value, msgspec.Struct)
+    ]
+    raw = [PluginConfig(name=name, args=value) for name, value in args.items() if not isinstance(value, msgspec.Struct)]
+    plugins = multipoint.with_defaults(profile.plugins)
+    return msgspec.structs.replace(profile, plugins=plugins, plugin_config=[*named, *raw])
+
+
+def _plain(value: Any) -> Any:
+    """Wire names and every field, those with default values as well; absent ones left out."""
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value)
+        pairs = ((field.encode_name, getattr(value, field.name)) for field in fields)
+        return {name: _plain(item) for name, item in pairs if item is not None}
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,91 @@
+"""What the command line, the configuration file or the embedded cluster decides about the scheduler."""
+
+import msgspec
+
+from koordinator.api import durations, features
+from koordinator.kube.leader import LeaseTimes
+from koordinator.scheduler.config.types import Configuration, LeaderElection
+
+SHIPPED_NAMES = ("koord-scheduler", "default-scheduler")
+DEFAULT_GATES = features.SCHEDULER.parse("")
+
+
+class Election(msgspec.Struct, frozen=True, kw_only=True):
+    """The Lease that the leader holds."""
+
+    namespace: str = "koordinator-system"
+    name: str = "koord-scheduler"
+    times: LeaseTimes = LeaseTimes()
+
+
+class Secure(msgspec.Struct, frozen=True, kw_only=True):
+    """HTTPS; port 0 takes a free one. Without certificate files one is made, signed by itself, in ``cert_dir`` or in memory."""
+
+    address: str = "0.0.0.0"
+    port: int = 10259
+    cert_file: str = ""
+    key_file: str = ""
+    cert_dir: str = ""
+
+
+class DebugOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is logged from the start; can be turned while the scheduler runs."""
+
+    top_scores: int = 0
+    filters: bool = False
+    diagnosis: bool = False
+    diagnosis_blocking: bool = False
+    verbosity: int = 0
+
+
+class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The defaults suit a cluster on this machine."""
+
+    kubeconfig: str | None = None
+    master: str | None = None
+    qps: float = 0.0
+    burst: int = 0
+    config: str = ""
+    """A KubeSchedulerConfiguration file; without one the shipped profile runs under ``scheduler_names``."""
+    scheduler_names: tuple[str, ...] = SHIPPED_NAMES
+    leader_elect: bool = False
+    election: Election = Election()
+    seed: int | None = None
+    bind_concurrency: int = 64
+    http_address: str = "127.0.0.1"
+    http_port: int | None = None
+    """Where /healthz and /metrics are served; None for nowhere, 0 for any free port."""
+    secure: Secure | None = None
+    gates: frozenset[str] = DEFAULT_GATES
+    max_unschedulable: float = 300.0
+    """Seconds after which a refused pod is tried again though nothing has happened."""
+    entry_points: bool = False
+    """Whether plugins of other installed packages are looked for."""
+    debug: DebugOptions = DebugOptions()
+    monitor_period: float = 10.0
+    scheduling_timeout: float = 30.0
+    drop_unhandled: float = 5.0
+
+
+def election_of(configuration: LeaderElection) -> Election:
+    """The file's leader election, its texts read."""
+    times = LeaseTimes(
+        lease_duration=durations.seconds(configuration.lease_duration),
+        renew_deadline=durations.seconds(configuration.renew_deadline),
+        retry_period=durations.seconds(configuration.retry_period),
+    )
+    return Election(namespace=configuration.resource_namespace, name=configuration.resource_name, times=times)
+
+
+def with_configuration(options: SchedulerOptions, configuration: Configuration, given: frozenset[str]) -> SchedulerOptions:
+    """The file decides what the command line did not: ``given`` names the options that it did."""
+    client = configuration.client_connection
+    from_file = {
+        "kubeconfig": client.kubeconfig or None,
+        "qps": client.qps,
+        "burst": client.burst,
+        "leader_elect": configuration.leader_election.leader_elect,
+        "election": election_of(configuration.leader_election),
+    }
+    decided = {name: value for name, value in from_file.items() if name not in given and value is not None}
+    return msgspec.structs.replace(options, **decided)

@@ -1,6 +1,6 @@
 """Keep the garbage collector from stopping the world for a tenth of a second whenever a process holds many objects.
 
-A full collection walks everything that is alive, which takes 100 ms for some ten thousand pods, and Python starts one whenever a
+A full collection walks everything that is alive, 100 ms for some ten thousand pods, and Python starts one whenever a
 quarter more has come alive. What a component caches lives long and is freed by reference counting; so full collections are
 left to quiet moments, and what survives one is not walked again.
 """

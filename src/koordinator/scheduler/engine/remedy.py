@@ -9,12 +9,13 @@ class Remedy(msgspec.Struct, frozen=True, rename="camel"):
     """One change that takes one of a plugin's objections away. All of a plugin's remedies are needed together.
 
     ``kind`` is request, toleration, affinity, usage, node or other. ``size`` says how far the change goes: for amounts the
-    share of them that has to give way, else 1 for each thing to change; 2 for what only others can change.
+    share of them that has to give way; a word changed in a manifest weighs like a quarter of a request; 2 for what only
+    others can change.
     """
 
     kind: str
     text: str
-    size: float = 1.0
+    size: float = 0.25
     have: str = ""
     """What the node has and the pod needs, in figures."""
 

@@ -29,7 +29,7 @@ class NodeVerdict(Answer):
     @property
     def effort(self) -> float:
         """How much would have to change; objections that nobody can tell the remedy of weigh most."""
-        return sum(sum(one.size for one in refusal.remedies) or 10.0 for refusal in self.refusals)
+        return sum(sum(one.size for one in refusal.remedies) if refusal.remedies else 10.0 for refusal in self.refusals)
 
 
 class Group(Answer):

@@ -90,7 +90,7 @@ def _changes(verdicts: Iterable[NodeVerdict]) -> list[str]:
     lines: list[str] = []
     for verdict in verdicts:
         if all(refusal.remedies for refusal in verdict.refusals) and len(lines) < _CHANGES:
-            texts = [one.text for refusal in verdict.refusals for one in refusal.remedies]
+            texts = dict.fromkeys(one.text for refusal in verdict.refusals for one in refusal.remedies)
             lines.append(f"  {verdict.node}: {', and '.join(texts)}")
     return ["", "Any one of these would let it in, the smallest change first:", *lines] if lines else []
 

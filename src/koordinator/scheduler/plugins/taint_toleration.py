@@ -76,6 +76,14 @@ def tolerates_all(tolerations: Sequence[Toleration], nodes: Columns) -> Bools:
     return free
 
 
+def _remedy(taint: TaintKey, node: str) -> Remedy:
+    """A cordoned node's taint goes when the node is uncordoned, which NodeUnschedulable already asks for."""
+    key, value, effect = taint
+    if key == "node.kubernetes.io/unschedulable":
+        return Remedy("node", f"kubectl uncordon {node}", 0.0)
+    return Remedy("toleration", f"tolerate {key}={value}:{effect}" if value else f"tolerate {key}:{effect}")
+
+
 class TaintToleration(FilterPlugin, ScorePlugin):
     name = "TaintToleration"
     reads = Change.TAINTS
@@ -114,7 +122,7 @@ class TaintToleration(FilterPlugin, ScorePlugin):
         tolerations = pod.pod.spec.tolerations or []
         taints = nodes.taint_sets.values[nodes.taint_set.item(row)]
         blocking = [taint for taint in taints if first_untolerated(tolerations, [taint])]
-        return [Remedy("toleration", f"tolerate {key}={value}:{effect}") for key, value, effect in blocking]
+        return [_remedy(taint, nodes.names[row]) for taint in blocking]
 
     def score(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Ints:
         table = state.get("TaintToleration/score")

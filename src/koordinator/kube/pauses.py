@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 QUIET_SECONDS, LATEST_SECONDS = 30.0, 600.0
 """A collection waits for a quiet moment for so long at least, and at most."""
-_YOUNG, _MIDDLE, _NEVER = 5_000, 20, 1_000_000_000
+_YOUNG, _MIDDLE, _NEVER = 1_000, 10, 1_000_000_000
 
 
 def settle() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from koordinator.cluster.state import start_ticks
+from koordinator.cluster.state import DataDir, start_ticks
 from waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -223,3 +223,28 @@ def test_the_demo_measures_three_phases_and_writes_its_report(tmp_path):
     assert guarded["batch_work"] > 0
     assert all(phase["requests_per_second"] > 50 for phase in (alone, guarded))
     assert (tmp_path / "out" / "timeline.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_a_demo_that_is_told_to_end_leaves_nothing_running(tmp_path):
+    command, out = [sys.executable, "-m", "koordinator", "demo", "--seconds", "8"], tmp_path / "out" / "demo"
+
+    def at_work() -> list[Path]:
+        """Processes that started in the demo's folder: the demo and its plain batch processes."""
+        return [proc for proc in Path("/proc").glob("[0-9]*") if _folder_of(proc) == tmp_path]
+
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+        eventually(lambda: demo.poll() is not None or (out / "plain-batch-5.log").exists(), 90)
+        assert len(at_work()) > 6
+        demo.terminate()
+        said, _ = demo.communicate(timeout=60)
+    assert demo.returncode != 0, said
+    assert not at_work()
+    assert DataDir(out / "cluster").running() is None
+
+
+def _folder_of(proc: Path) -> Path | None:
+    try:
+        return (proc / "cwd").readlink()
+    except OSError:
+        return None

@@ -19,17 +19,15 @@ def demo(
     seconds: Annotated[float, typer.Option(min=5, help="Length of each of the three phases.")] = 20.0,
 ) -> None:
     """Co-locate a service and batch jobs on this machine: alone, unprotected, under Koordinator; print what happened."""
-    import shutil
+    import signal
 
     from koordinator.cluster.down import stop
     from koordinator.cluster.state import DataDir
     from koordinator.cluster.up import UpOptions, detach
 
     data = DataDir(out.absolute() / "cluster")
-    if data.running():
-        stop(data)
-    shutil.rmtree(data.root, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
+    _make_room(data)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # clean up as on Ctrl-C
     state = detach(UpOptions(data=data.root, port=0))
     try:
         typer.echo(f"started a cluster at {state.server}, logs in {data.logs}")
@@ -38,7 +36,22 @@ def demo(
         else:
             _only_place(data, state)
     finally:
+        if data.running():
+            stop(data)
+
+
+def _make_room(data: "DataDir") -> None:
+    """Stop and remove what the last demo left; nothing else. Raises Unavailable when something else is in the way."""
+    import shutil
+
+    from koordinator.cluster.down import stop
+    from koordinator.errors import Unavailable
+
+    if data.running():
         stop(data)
+    if data.root.exists() and not data.lock_file.exists():
+        raise Unavailable(f"folder {data.root}", "it is not a demo's cluster", "choose another folder with --out")
+    shutil.rmtree(data.root, ignore_errors=True)
 
 
 def _measure(out: Path, seconds: float, data: "DataDir", state: "RunState") -> None:

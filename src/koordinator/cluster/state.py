@@ -54,7 +54,9 @@ class DataDir:
             for folder in (self.root, self.logs):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as err:
-            raise Unavailable(f"data directory {self.root}", str(err), "choose another with --data") from err
+            raise Unavailable(
+                f"data directory {self.root}", f"{err.filename}: {err.strerror}", "choose another with --data"
+            ) from err
 
     def lock(self) -> int:
         """Hold the directory until the process ends; returns the descriptor that holds it. Raises Unavailable when held."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from koordinator.api.meta import format_time
 from koordinator.clock import Clock, SystemClock
 from koordinator.cluster.state import DataDir, RunState, start_ticks
 from koordinator.cluster.supervisor import Component, Supervisor
@@ -90,7 +91,7 @@ def run(options: UpOptions, say: Say, on_ready: Callable[[RunState], None] = lam
 
 
 def detach(options: UpOptions) -> RunState:
-    """Start the cluster in the background; returns when it is ready. Raises Unavailable with the reason when it is not."""
+    """Start the cluster in the background; returns when it is ready. Raises KoordError with the reason when it is not."""
     answer_read, answer_write = os.pipe2(os.O_CLOEXEC)
     if os.fork() == 0:
         os.close(answer_read)
@@ -102,8 +103,9 @@ def detach(options: UpOptions) -> RunState:
     try:
         return msgspec.json.decode(answer, type=RunState)
     except msgspec.DecodeError:
-        why = answer.decode().strip() or "the background process died"
-        raise Unavailable("cluster", why, f"see {options.data / 'logs'}") from None
+        if why := answer.decode().strip():
+            raise KoordError(why) from None
+        raise Unavailable("cluster", "the background process died", f"see {options.data / 'logs'}") from None
 
 
 def _background(options: UpOptions, answer: int) -> None:
@@ -124,7 +126,7 @@ def _background(options: UpOptions, answer: int) -> None:
 
     def note(text: str) -> None:
         with (options.data / "logs" / "supervisor.log").open("a") as file:
-            file.write(text + "\n")
+            file.write(f"{format_time(SystemClock().now())} {text}\n")
 
     try:
         run(options, note, lambda state: tell(msgspec.json.encode(state)))

@@ -7,7 +7,9 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from koordinator.api import registry
 from koordinator.api.core import Pod
 from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, CPU, amounts
 from koordinator.clock import Clock
+from koordinator.cluster.demo.manifests import PORT, at_port, free_port
 from koordinator.cluster.demo.measure import BatchLine, LoadLine, Phase, Records, Window, parse_cpu, parse_lines, phase
 from koordinator.errors import Unavailable
 from koordinator.kube.apply import apply, manifests_at
@@ -26,6 +29,7 @@ from koordinator.kube.client import Client
 
 NAMESPACE = "demo"
 PROC_STAT = Path("/proc/stat")
+_PR_SET_PDEATHSIG = 1
 
 
 class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +58,8 @@ class Demo:
         self._client = client
         self._clock = clock
         self._say = say
-        self._manifests = {manifest.title: manifest for manifest in manifests_at(options.manifests)}
+        self._port = free_port()
+        self._manifests = {manifest.title: at_port(manifest, self._port) for manifest in manifests_at(options.manifests)}
         self._records = Records(load=[], batch=[], cpu=[])
         self._windows: list[Window] = []
 
@@ -78,6 +83,8 @@ class Demo:
         )
 
     async def _start_service(self) -> None:
+        if self._port != PORT:
+            self._say(f"port {PORT} is taken: the service listens on {self._port}")
         for title, manifest in self._manifests.items():
             if title not in ("job/batch", "pod/load"):
                 await apply(self._client, manifest)
@@ -176,8 +183,20 @@ class Demo:
 
 
 def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """A process that ends with this one, however this one ends: it would burn a core for ever."""
+    libc = ctypes.CDLL(None)
+
+    def die_with_parent() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
     with log.open("wb") as file:
-        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        return subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 — no other threads here that could hold a lock
+        )
 
 
 def _batch_lines(text: str) -> list[BatchLine]:

@@ -7,7 +7,7 @@ DIR ?= ../shared/vectors
 AREA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance check generate vectors bench docs lock clean
+.PHONY: help setup demo test conformance check generate vectors bench bench-cluster docs lock clean
 
 help: ## List what can be made.
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -49,6 +49,10 @@ vectors: setup ## Run protocol vectors: DIR=<folder> [AREA=<area>].
 
 bench: setup ## Run every benchmark; `make bench-<name>` runs one.
 	$(BIN)/python -m benchmarks
+
+bench-cluster: setup ## Measure the embedded cluster at size, side by side with etcd where that can be had.
+	./scripts/install-bench-deps
+	$(BIN)/python -m benchmarks cluster
 
 bench-%: setup
 	$(BIN)/python -m benchmarks $*

@@ -45,6 +45,11 @@ class Process:
         """Resident memory."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def kill(self) -> None:
+        """As a power cut would."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
     def stop(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
         for _ in range(100):
@@ -64,6 +69,8 @@ def _child(run: Callable[[Callable[[], None]], Coroutine[Any, Any, None]], tell:
         os.write(tell, b"1")
         os.close(tell)
 
+    import uvloop  # as `koord up` runs its components
+
     async def main() -> None:
         task = asyncio.ensure_future(run(ready))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -71,7 +78,7 @@ def _child(run: Callable[[Callable[[], None]], Coroutine[Any, Any, None]], tell:
             await task
 
     try:
-        asyncio.run(main())
+        uvloop.run(main())
     finally:
         os._exit(0)
 

@@ -7,7 +7,6 @@ a tally, so a pod is judged by a few sums per domain however many pods there are
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple, cast
 
-import msgspec
 import numpy as np
 
 from koordinator.api.core import Affinity, Pod, PodAffinity, PodAffinityTerm
@@ -107,10 +106,12 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
     # -- who is alike --------------------------------------------------------------------------------------------------
 
     def signature(self, pod: PodInfo) -> Hashable:
-        affinity = pod.pod.spec.affinity
-        if not _concerns_pods(affinity):
-            return None
-        return pod.namespace, msgspec.msgpack.encode((affinity.pod_affinity, affinity.pod_anti_affinity)) if affinity else b""
+        """The pod's own terms. Their namespaces are worked out, so pods of many namespaces may share what is known."""
+        try:
+            wants = self._wants(pod)
+        except ValueError:
+            return None  # PreFilter says so
+        return repr(wants) if wants is not NO_WANTS else None
 
     def individual(self, pod: PodInfo) -> Hashable:
         """Which existing pods' terms mean the pod; and what its own terms take from its labels."""

@@ -103,7 +103,12 @@ def pod_share(pod: Pod) -> PodShare:
 
 
 def _pair(amounts: Mapping[str, int]) -> Pair:
-    return min(amounts.get(CPU, 0), LIMIT), min(amounts.get(MEMORY, 0), LIMIT)
+    """Negative amounts count as none, so that nobody's mistake is sold to others."""
+    return _counted(amounts.get(CPU, 0)), _counted(amounts.get(MEMORY, 0))
+
+
+def _counted(number: int) -> int:
+    return min(max(number, 0), LIMIT)
 
 
 def _zones(annotations: Mapping[str, str]) -> tuple[int, ...]:

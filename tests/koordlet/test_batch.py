@@ -1,8 +1,8 @@
 import pytest
 
+from koordinator.api.podqos import ContainerResources
 from koordinator.koordlet.enforce.batch import (
     BatchResource,
-    Extended,
     Rule,
     Values,
     amounts,
@@ -85,6 +85,14 @@ def test_an_empty_annotation_never_means_a_memory_limit_of_zero(strategy):
     assert set(found) == {("kubepods/besteffort", "cpu.shares")}
 
 
+@pytest.mark.parametrize("ratio", ["fast", "inf", "-2"])
+def test_a_ratio_that_is_none_is_said_and_moves_no_quota(strategy, caplog, ratio):
+    plain = strategy.round(look(batch_pod(cpu="1000")))
+    view = look(batch_pod(cpu="1000"), annotations={"node.koordinator.sh/cpu-normalization-ratio": ratio})
+    assert strategy.round(view) == plain
+    assert len(caplog.records) == 1
+
+
 def test_on_faster_machines_quotas_shrink_by_the_ratio(strategy):
     view = look(batch_pod(cpu="1000"), annotations={"node.koordinator.sh/cpu-normalization-ratio": "1.2"})
     assert wanted(strategy.round(view))[POD, "cpu.cfs_quota_us"] == "83334"
@@ -99,4 +107,4 @@ def test_one_unlimited_container_leaves_the_pod_unlimited():
 def test_the_spec_wins_over_the_annotation():
     both = batch_pod(annotations={SPEC: '{"containers":{"main":{"requests":{"kubernetes.io/batch-cpu":"1"}}}}'})
     assert extended(both)["main"].request_cpu == 1000
-    assert Extended().requests is None
+    assert ContainerResources().requests is None

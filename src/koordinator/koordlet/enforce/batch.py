@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from koordinator.api import keys, qos, resources
-from koordinator.api.annotations import Annotation, Malformed
+from koordinator.api import qos, resources
+from koordinator.api.annotations import Malformed
 from koordinator.api.core import Container, Pod, Quantities
-from koordinator.api.meta import Struct
+from koordinator.api.nodes import NO_RATIO, normalization_ratio
+from koordinator.api.podqos import EXTENDED_RESOURCE_SPEC, ContainerResources
 from koordinator.koordlet.enforce.decision import Decision, Skip, Subject, Write
 from koordinator.koordlet.host.convert import MIN_SHARES, UNLIMITED, milli_to_quota, milli_to_shares
 from koordinator.koordlet.notices import Notices
@@ -22,20 +23,6 @@ from koordinator.koordlet.view import ContainerView, PodView, View
 
 OWNER = "BatchResource"
 _EXTENDED = (resources.BATCH_CPU, resources.BATCH_MEMORY, resources.MID_CPU, resources.MID_MEMORY)
-
-
-class Extended(Struct):
-    """Extended resources of one container."""
-
-    requests: Quantities | None = None
-    limits: Quantities | None = None
-
-
-class ExtendedSpec(Struct):
-    containers: dict[str, Extended] | None = None
-
-
-SPEC: Annotation[ExtendedSpec] = Annotation(keys.EXTENDED_RESOURCE_SPEC, ExtendedSpec)
 
 
 class Values(msgspec.Struct, frozen=True):
@@ -54,7 +41,7 @@ class Rule(msgspec.Struct, frozen=True):
     """What holds for all pods of the node. ``ratio``: CPU normalization, above 1 on nodes faster than the norm."""
 
     quota_enabled: bool = True
-    ratio: float = -1.0
+    ratio: float = NO_RATIO
 
     def quota(self, milli: int) -> int:
         if not self.quota_enabled:
@@ -74,9 +61,9 @@ class Amounts(msgspec.Struct, frozen=True):
 def extended(pod: Pod) -> dict[str, Amounts] | Malformed | None:
     """Batch amounts by container, None when the pod has none at all. A bad quantity in the spec raises ValueError."""
     from_spec = {container.name: _picked(container) for container in running_containers(pod)}
-    found: dict[str, Extended] = {name: one for name, one in from_spec.items() if one.requests or one.limits}
+    found = {name: one for name, one in from_spec.items() if one.requests or one.limits}
     if not found:
-        match SPEC.read(pod.annotations):
+        match EXTENDED_RESOURCE_SPEC.read(pod.annotations):
             case None:
                 return None
             case Malformed() as bad:
@@ -88,11 +75,11 @@ def extended(pod: Pod) -> dict[str, Amounts] | Malformed | None:
     return {name: amounts(one.requests, one.limits) for name, one in found.items()}
 
 
-def _picked(container: Container) -> Extended:
+def _picked(container: Container) -> ContainerResources:
     def only(quantities: Quantities | None) -> Quantities:
         return {name: raw for name, raw in (quantities or {}).items() if name in _EXTENDED}
 
-    return Extended(requests=only(container.resources.requests), limits=only(container.resources.limits))
+    return ContainerResources(requests=only(container.resources.requests), limits=only(container.resources.limits))
 
 
 def amounts(requests: Mapping[str, Any] | None, limits: Mapping[str, Any] | None) -> Amounts:
@@ -137,15 +124,10 @@ class BatchResource:
 
     def _rule(self, view: View) -> Rule:
         by_quota = view.thresholds is not None and view.thresholds.by_quota
-        ratio = -1.0
-        raw = view.node.annotations.get(keys.CPU_NORMALIZATION_RATIO) if view.node else None
-        if raw is not None:
-            try:
-                ratio = float(raw)
-            except ValueError:
-                self._notices.say(
-                    keys.CPU_NORMALIZATION_RATIO, f"node: {keys.CPU_NORMALIZATION_RATIO} is {raw!r}, not a number"
-                )
+        ratio = normalization_ratio(view.node.annotations) if view.node else NO_RATIO
+        if isinstance(ratio, Malformed):
+            self._notices.say(ratio.key, f"node: {ratio}; quotas are those of a node without one")
+            ratio = NO_RATIO
         return Rule(quota_enabled=not by_quota, ratio=ratio)
 
     def _plan(self, pod: PodView, rule: Rule) -> tuple[PodView, Rule, list[Write]]:

@@ -7,18 +7,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from koordinator.api import keys, qos
-from koordinator.api.annotations import Annotation, Malformed
-from koordinator.api.strategies import CPUQOS, ResourceQOS, ResourceQOSStrategy
+from koordinator.api import qos
+from koordinator.api.annotations import Malformed
+from koordinator.api.podqos import CPU_QOS
+from koordinator.api.strategies import ResourceQOS, ResourceQOSStrategy
 from koordinator.koordlet.enforce.decision import Decision, Skip, Subject, Write
 from koordinator.koordlet.notices import Notices
 from koordinator.koordlet.view import PodView, View
 
 OWNER = "GroupIdentity"
 FILE = "cpu.bvt_warp_ns"
-POD_CPU_QOS: Annotation[CPUQOS] = Annotation(keys.CPU_QOS, CPUQOS)
 _POLICIES = (None, "", "groupIdentity")
-_LOW, _HIGH = -1, 2
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -64,16 +63,13 @@ def of_pod(pod: PodView, found: Rule) -> int | Malformed:
 
 
 def _own(pod: PodView, otherwise: int) -> int | Malformed:
-    match POD_CPU_QOS.read(pod.pod.annotations):
+    match CPU_QOS.read(pod.pod.annotations):
         case None:
             return otherwise
         case Malformed() as bad:
             return bad
         case given:
-            value = (given.group_identity or 0) if given.enable else 0
-            if _LOW <= value <= _HIGH:
-                return value
-            return Malformed(keys.CPU_QOS, str(value), f"groupIdentity must be {_LOW} to {_HIGH}")
+            return (given.group_identity or 0) if given.enable else 0
 
 
 class GroupIdentity:

@@ -101,6 +101,31 @@ async def test_services_plugins_and_explanations(world):
     assert (await world.http.get("/apis/v1/explain/pods/default/none"))[0] == 404
 
 
+async def test_metrics_under_the_names_that_dashboards_know(world):
+    await world.node("a")
+    await world.pod("p", cpu="1")
+    await world.pod("big", cpu="40")
+    await world.bound("p")
+    await until(lambda: world.condition("big"))
+    _, text = await world.http.text("GET", "/metrics")
+    lines = text.splitlines()
+    for line in (
+        'scheduler_schedule_attempts_total{profile="koord-scheduler",result="unschedulable"} 1.0',
+        'scheduler_unschedulable_pods{plugin="NodeResourcesFit",profile="koord-scheduler"} 1.0',
+        "scheduler_pod_scheduling_feasible_nodes_count 1.0",
+        "scheduler_pod_scheduling_evaluated_nodes_sum 1.0",
+        'scheduler_scheduling_algorithm_duration_seconds_count{profile="koord-scheduler"} 1.0',
+        'leader_election_master_status{name="koord-scheduler"} 1.0',
+        'scheduler_goroutines{operation="binding"} 0.0',
+    ):
+        assert line in lines
+    assert any(line.startswith("rest_client_requests_total{") for line in lines)
+    _, resources = await world.http.text("GET", "/metrics/resources")
+    assert 'pod="p",priority="0",resource="cpu",scheduler="koord-scheduler",unit="cores"} 1.0' in resources
+    assert (await world.http.text("DELETE", "/metrics"))[0] == 200
+    assert "scheduler_pod_scheduling_feasible_nodes_count" not in (await world.http.text("GET", "/metrics"))[1]
+
+
 async def test_who_does_not_lead_answers_no_questions(apiserver):
     app = App(apiserver.client, SchedulerOptions(http_port=0), SystemClock())
     async with serving(app), aiohttp.ClientSession() as session:

@@ -37,6 +37,7 @@ from koordinator.scheduler.explain.explainer import Explainer
 from koordinator.scheduler.extenders import extenders_of
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.metrics import Metrics
+from koordinator.scheduler.monitor import Monitor
 from koordinator.scheduler.options import SchedulerOptions
 from koordinator.scheduler.profiles import make_profiles, timings_of
 from koordinator.scheduler.reload import reloading
@@ -94,9 +95,9 @@ class App:
         debug = options.debug
         self.flags = Flags(debug.top_scores, debug.filters, debug.diagnosis, debug.diagnosis_blocking, debug.verbosity)
         self.explainer = Explainer(self.scheduler, clock.monotonic)
-        self.trace = Trace(self.explainer, self.flags, clock)
+        self.trace = Trace(self.explainer, self.reporter, self.flags, clock)
         self.scheduler.chosen, self.reporter.trace = self.trace.chosen, self.trace
-        self.monitor = self.reporter.monitor
+        self.monitor = self.reporter.monitor = Monitor(clock.monotonic, options.scheduling_timeout, options.monitor_period)
         self.explanations = Explanations(store, self.explainer, clock, lambda: self.leading)
         self._woken = asyncio.Event()
         self.queue.woken = self._woken.set

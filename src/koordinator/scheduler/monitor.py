@@ -17,8 +17,8 @@ class _Started(NamedTuple):
 class Monitor:
     """Pods on their way. ``timeouts`` counts, by scheduler name, every look at which a pod was late and every late end."""
 
-    def __init__(self, now: Callable[[], float], timeout: float = TIMEOUT) -> None:
-        self._now, self._timeout = now, timeout
+    def __init__(self, now: Callable[[], float], timeout: float = TIMEOUT, period: float = PERIOD) -> None:
+        self._now, self._timeout, self.period = now, timeout, period
         self._started: dict[str, _Started] = {}
         self.timeouts: dict[str, int] = {}
 

@@ -22,7 +22,6 @@ from koordinator.scheduler.engine.binding import Binding
 from koordinator.scheduler.engine.framework import Diagnosis
 from koordinator.scheduler.engine.queue import QueuedPod
 from koordinator.scheduler.metrics import Metrics
-from koordinator.scheduler.monitor import PERIOD as MONITOR_PERIOD
 from koordinator.scheduler.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Reporter:
     """An ``Outcome``."""
 
     def __init__(self, store: Store, recorder: Recorder, clock: Clock, metrics: Metrics) -> None:
-        self._store, self._recorder, self._clock, self._metrics = store, recorder, clock, metrics
+        self._store, self._recorder, self._clock, self.metrics = store, recorder, clock, metrics
         self._patches: dict[str, tuple[QueuedPod, str, str]] = {}
         self._to_patch: asyncio.Queue[str] = asyncio.Queue()
         self._scheduled: deque[tuple[float, Pod, str]] = deque()
@@ -55,26 +54,26 @@ class Reporter:
 
     def assumed(self, binding: Binding) -> None:
         pod = binding.pod
-        self._metrics.attempt(pod.profile.name, "scheduled", self._clock.monotonic() - self.started)
+        self.metrics.attempt(pod.profile.name, "scheduled", self._clock.monotonic() - self.started)
         self.monitor.started(pod.info.uid, pod.info.key, pod.profile.name)
 
     def bound(self, binding: Binding) -> None:
         now = self._clock.monotonic()
         pod = binding.pod
-        self._metrics.bound(pod.attempts, now - pod.added_at)
+        self.metrics.bound(pod.attempts, now - pod.added_at)
         self._scheduled.append((now, pod.info.pod, binding.node))
         self._patches.pop(pod.info.uid, None)
         self.monitor.ended(pod.info.uid)
 
     def unschedulable(self, pod: QueuedPod, diagnosis: Diagnosis) -> None:
-        self._metrics.attempt(pod.profile.name, "unschedulable", self._clock.monotonic() - self.started)
+        self.metrics.attempt(pod.profile.name, "unschedulable", self._clock.monotonic() - self.started)
         self._refused(pod, UNSCHEDULABLE, diagnosis.message)
         self.monitor.ended(pod.info.uid)
         if self.trace is not None and self.trace.flags.watching:
             self.trace.refused(pod, diagnosis)
 
     def error(self, pod: QueuedPod, message: str) -> None:
-        self._metrics.attempt(pod.profile.name, "error", self._clock.monotonic() - self.started)
+        self.metrics.attempt(pod.profile.name, "error", self._clock.monotonic() - self.started)
         self._refused(pod, SCHEDULER_ERROR, message)
         self.monitor.ended(pod.info.uid)
 
@@ -115,7 +114,7 @@ class Reporter:
 
     async def _watch(self) -> None:
         while True:
-            await self._clock.sleep(MONITOR_PERIOD)
+            await self._clock.sleep(self.monitor.period)
             self.monitor.look()
 
     async def _patch(self) -> None:

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from koordinator.errors import Unavailable
-from koordinator.scheduler.metrics import Collector
+from koordinator.kube.client import Client
+from koordinator.kube.metrics import Collector as ClientCollector
+from koordinator.scheduler.collector import Collector, resource_metrics
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -40,13 +42,16 @@ async def serving(app: "App") -> AsyncIterator[None]:
 
 def _routes(app: "App") -> "web.Application":
     from aiohttp import web
-    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
     from koordinator.scheduler.debug.routes import add_debug_routes
 
     registry = CollectorRegistry()
-    registry.register(Collector(app.metrics, app.scheduler))
+    registry.register(Collector(app))
+    ProcessCollector(registry=registry)
+    if isinstance(app.store, Client):
+        registry.register(ClientCollector([app.store.metrics]))
 
     async def healthy(_: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -54,9 +59,20 @@ def _routes(app: "App") -> "web.Application":
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    async def reset(_: web.Request) -> web.Response:
+        app.metrics.reset()
+        return web.Response(text="metrics reset\n")
+
+    async def resources(_: web.Request) -> web.Response:
+        body = resource_metrics(app.scheduler) if app.leading else b""
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     routes = web.Application()
     for path in ("/healthz", "/livez", "/readyz"):
         routes.router.add_get(path, healthy)
-    routes.router.add_get("/metrics", metrics)
+    for path in ("/metrics", "/metrics/slis"):
+        routes.router.add_get(path, metrics)
+    routes.router.add_delete("/metrics", reset)
+    routes.router.add_get("/metrics/resources", resources)
     add_debug_routes(routes, app)
     return routes

@@ -15,6 +15,7 @@ from koordinator.scheduler.engine.queue import QueuedPod
 from koordinator.scheduler.explain.answers import Group, NodeVerdict
 from koordinator.scheduler.explain.explainer import Explainer
 from koordinator.scheduler.explain.judge import Judged
+from koordinator.scheduler.report import Reporter
 
 log = logging.getLogger(__name__)
 QUEUE_SIZE = 1000
@@ -23,13 +24,18 @@ QUEUE_SIZE = 1000
 class Trace:
     """Hears of every attempt. ``queue_size`` bounds the dumps that wait for the event loop to have time."""
 
-    def __init__(self, explainer: Explainer, flags: Flags, clock: Clock, queue_size: int = QUEUE_SIZE) -> None:
+    def __init__(
+        self, explainer: Explainer, reporter: Reporter, flags: Flags, clock: Clock, queue_size: int = QUEUE_SIZE
+    ) -> None:
+        self._reporter = reporter
         self.explainer, self.flags, self._clock, self._most = explainer, flags, clock, queue_size
         self._waiting = 0
 
     def chosen(self, pod: QueuedPod, evaluation: Evaluation | Restricted, row: int) -> None:
         """A pod has got a node."""
-        self.explainer.attempts.chosen(pod, evaluation, row)
+        choice = self.explainer.attempts.chosen(pod, evaluation, row)
+        reporter = self._reporter
+        reporter.metrics.chosen(pod.profile.name, choice.at - reporter.started, choice.nodes, choice.fitting)
         flags = self.flags
         if flags.filters:
             self._log_refusals(pod, Judged(evaluation))

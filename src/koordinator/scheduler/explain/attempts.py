@@ -17,7 +17,9 @@ RUNNERS_UP = 4
 _DETAIL_SECONDS = 0.05
 
 
-class _Choice(NamedTuple):
+class Choice(NamedTuple):
+    """What was copied of one decision."""
+
     node: str
     at: float
     attempt: int
@@ -34,26 +36,27 @@ class Attempts:
 
     def __init__(self, now: Callable[[], float], idle: Callable[[], bool], most: int = REMEMBERED) -> None:
         self._now, self._idle, self._most = now, idle, most
-        self._choices: dict[str, _Choice] = {}
+        self._choices: dict[str, Choice] = {}
         self._detailed_at = -1.0
 
-    def chosen(self, pod: QueuedPod, evaluation: Evaluation | Restricted, row: int) -> None:
+    def chosen(self, pod: QueuedPod, evaluation: Evaluation | Restricted, row: int) -> Choice:
         """A pod has got a row."""
         choices = self._choices
         if len(choices) >= self._most:
             del choices[next(iter(choices))]
         uid = pod.info.uid
         choices.pop(uid, None)
-        choices[uid] = self._choice(pod, evaluation, row)
+        choice = choices[uid] = self._choice(pod, evaluation, row)
+        return choice
 
-    def _choice(self, pod: QueuedPod, evaluation: Evaluation | Restricted, row: int) -> _Choice:
+    def _choice(self, pod: QueuedPod, evaluation: Evaluation | Restricted, row: int) -> Choice:
         columns, now = evaluation.columns, self._now()
         node, nodes = columns.names[row], len(columns.row_of)
         if isinstance(evaluation, Restricted):
-            return _Choice(node, now, pod.attempts, int(np.count_nonzero(evaluation.fitting)), nodes, (), [])
+            return Choice(node, now, pod.attempts, int(np.count_nonzero(evaluation.fitting)), nodes, (), [])
         plugins = tuple([plugin.name for plugin, _ in evaluation.scores])
         fitting = int(np.count_nonzero(evaluation.feasible[: columns.size]))
-        choice = _Choice(node, now, pod.attempts, fitting, nodes, plugins, evaluation.parts(row))
+        choice = Choice(node, now, pod.attempts, fitting, nodes, plugins, evaluation.parts(row))
         if now - self._detailed_at < _DETAIL_SECONDS or not self._idle():
             return choice
         self._detailed_at = now

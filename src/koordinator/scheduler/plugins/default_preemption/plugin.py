@@ -60,6 +60,9 @@ class DefaultPreemption(PostFilterPlugin, WatchPlugin):
         self._budget_changes = 0
         self._log = NameLog()
         self._known: dict[Hashable, Candidates] = {}
+        self.attempts = 0
+        self.evicted: Counter[int] = Counter()
+        """How often so many pods were evicted for one; for the metrics, which take them out."""
         self.evictor = Evictor(handle, self.name)
         self.evict: Callable[[Preemption], None] = self._evict
         handle.cluster.listeners.append(self)
@@ -83,6 +86,7 @@ class DefaultPreemption(PostFilterPlugin, WatchPlugin):
             return "", self._message(diagnosis, Counter())
         if self._is_being_helped(pod, diagnosis):
             return None, _refusal(TERMINATING)
+        self.attempts += 1
         rows = self._candidates(evaluation, diagnosis)
         candidates = self._asked(pod, evaluation, rows)
         if self._handle.extenders is not None and self._handle.extenders.preempting(pod):
@@ -172,6 +176,7 @@ class DefaultPreemption(PostFilterPlugin, WatchPlugin):
     # -- the deed ------------------------------------------------------------------------------------------------------
 
     def _evict(self, preemption: Preemption) -> None:
+        self.evicted[len(preemption.victims.pods)] += 1
         self.evictor.start(preemption.pod, preemption.node, preemption.victims.pods)
 
     def _negotiated(self, pod: PodInfo, candidates: Candidates, rows: NDArray[np.intp]) -> Status:

@@ -248,3 +248,33 @@ def _folder_of(proc: Path) -> Path | None:
         return (proc / "cwd").readlink()
     except OSError:
         return None
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_down_clears_away_what_a_cluster_left_that_was_killed_with_all_its_parts(cluster, tmp_path):
+    state = cluster.up()
+    cluster.apply(PROCESS_POD, tmp_path)
+    eventually(lambda: get(cluster, "pod", "busy")["status"]["phase"] == "Running", 20)
+    left = list(Path("/sys/fs/cgroup").glob(f"**/{cluster.data.cgroup_parent}"))
+    pids = [pid for path in left for file in path.rglob("cgroup.procs") for pid in file.read_text().split()]
+    for pid in (state.pid, *state.components.values()):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: start_ticks(state.pid) is None)
+    assert pids
+    assert "processes (1)" in cluster.koord("down").stdout
+    assert not [path for path in left if path.exists()]
+    assert not [pid for pid in pids if start_ticks(int(pid)) is not None]
+    assert "none runs" in cluster.koord("down", check=False).stderr
+    cluster.up()
+    eventually(lambda: kubectl(cluster, "logs", "busy") == "hello\n")
+
+
+def test_manifests_may_come_from_standard_input(cluster):
+    cluster.up("--nodes", "1")
+    command = [sys.executable, "-m", "koordinator", "apply", "--data", str(cluster.data.root), "-f", "-"]
+    assert (
+        subprocess.run(command, input=DEPLOYMENT, check=True, capture_output=True, text=True).stdout
+        == "deployment/web created\n"
+    )
+    refused = subprocess.run(command, input="kind: [", check=False, capture_output=True, text=True)
+    assert (refused.returncode, "standard input" in refused.stderr) == (1, True)

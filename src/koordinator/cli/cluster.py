@@ -56,11 +56,16 @@ def up(
 
 def down(data: Data = None) -> None:
     """Stop the cluster: its pods' processes, its components, its cgroups. What it stored stays."""
-    from koordinator.cluster.down import stop
+    from koordinator.cluster.down import clear, stop
     from koordinator.cluster.state import DataDir
 
-    state = stop(DataDir(data_root(data)))
-    typer.echo(f"stopped the cluster on {data_root(data)} (pid {state.pid})")
+    root = data_root(data)
+    directory = DataDir(root)
+    if directory.running() is None and (left := clear(directory)) is not None:
+        typer.echo(f"the cluster on {root} had been killed; ended its pods' processes ({left}), removed its cgroups")
+        return
+    state = stop(directory)
+    typer.echo(f"stopped the cluster on {root} (pid {state.pid})")
 
 
 def status(data: Data = None) -> None:

@@ -44,11 +44,12 @@ def _make_room(data: "DataDir") -> None:
     """Stop and remove what the last demo left; nothing else. Raises Unavailable when something else is in the way."""
     import shutil
 
-    from koordinator.cluster.down import stop
+    from koordinator.cluster.down import clear, stop
     from koordinator.errors import Unavailable
 
     if data.running():
         stop(data)
+    clear(data)
     if data.root.exists() and not data.lock_file.exists():
         raise Unavailable(f"folder {data.root}", "it is not a demo's cluster", "choose another folder with --out")
     shutil.rmtree(data.root, ignore_errors=True)

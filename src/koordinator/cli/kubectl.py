@@ -19,7 +19,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def apply(
-    filename: Annotated[list[Path], typer.Option("--filename", "-f", help="A file, or a folder of YAML and JSON files.")],
+    filename: Annotated[
+        list[Path], typer.Option("--filename", "-f", help="A file, a folder of YAML and JSON files, or - for standard input.")
+    ],
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="For objects that name none.")] = "default",
     data: Data = None,
 ) -> None:
@@ -27,13 +29,20 @@ def apply(
     import asyncio
 
     from koordinator.cluster.state import DataDir
-    from koordinator.kube.apply import manifests_at
 
     directory = DataDir(data_root(data))
     directory.must_run()
-    manifests = [manifest for path in filename for manifest in manifests_at(path)]
+    manifests = [manifest for path in filename for manifest in _manifests(path)]
     if not asyncio.run(_apply_all(directory.component_kubeconfig, manifests, namespace)):
         raise typer.Exit(1)
+
+
+def _manifests(path: Path) -> list["Manifest"]:
+    from koordinator.kube.apply import manifests_at, read_manifests
+
+    if path == Path("-"):
+        return list(read_manifests(typer.get_text_stream("stdin").read(), "standard input"))
+    return manifests_at(path)
 
 
 async def _apply_all(kubeconfig: Path, manifests: list["Manifest"], namespace: str) -> bool:

@@ -1,7 +1,7 @@
 """The cases of kube-scheduler's own scheduler_perf, as far as they are about pods and nodes: same names, node and pod counts.
 
-Templates are written afresh. Each case says what is there before (``resident`` pods go through the scheduler as well, unmeasured)
-and which pods are measured.
+Templates are written afresh. Each case says what is there before (``resident`` pods go through the scheduler as well, but
+unmeasured) and which pods are measured.
 """
 
 from collections.abc import Callable

@@ -13,7 +13,9 @@ from koordinator.api.meta import ObjectMeta, format_time
 from koordinator.api.slo import NodeMetric, NodeMetricInfo, NodeMetricStatus, ResourceMap
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.columns import Change
 from koordinator.scheduler.engine.evaluate import Best, Evaluation, Evaluator
+from koordinator.scheduler.engine.framework import ScorePlugin
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
 from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs
@@ -193,6 +195,42 @@ def test_ties_are_drawn_evenly():
     drawn = Counter(best.draw(total, random) for _ in range(3000))
     assert set(drawn) == {0, 1, 2}
     assert min(drawn.values()) > 800
+
+
+class Fixed(ScorePlugin):
+    """Points by node name."""
+
+    name = "Fixed"
+    score_reads = Change.NODE
+
+    def __init__(self, points):
+        self.points = points
+
+    def score(self, state, pod, nodes, rows):
+        return np.array([self.points.get(name, 0) for name in np.array(nodes.names)[rows]], dtype=np.int64)
+
+
+class Relative(Fixed):
+    """The same, as a share of the largest."""
+
+    name = "Relative"
+    score_reads = Change.USAGE
+    normalizes = True
+
+
+def test_a_rescale_finds_the_new_best_row():
+    """One node's score falls, and by that those of all others rise: the best need be none that moved itself."""
+    cluster = Cluster()
+    for one in crowd():
+        cluster.set_node(one)
+    relative = Relative({"m1": 100, "m2": 1000})
+    plugins = [PrioritySort(), Fixed({"m0": 100, "m1": 75}), relative]
+    evaluator = Evaluator(Profile(["x"], plugins, {"Fixed": 2}), cluster.columns)
+    info, names = READER.read(pod()), cluster.columns.names
+    assert names[evaluator.evaluate(info).choose(Random(1))] == "m0"  # 200; m1 has 150 + 10, m2 has 100
+    relative.points["m2"] = 0
+    cluster.columns.touch(cluster.columns.row_of["m2"], Change.USAGE)
+    assert names[evaluator.evaluate(info).choose(Random(1))] == "m1"  # 150 + 100
 
 
 def test_too_many_signatures_push_out_the_oldest():

@@ -232,6 +232,36 @@ def test_affinity_scores(world, one, data):
 
 
 MANY = 40
+X = LabelSelector(match_labels={"app": "x"})
+
+
+def wants(affinity="pod_affinity", *, required=(), preferred=()):
+    terms = [PodAffinityTerm(topology_key=key, label_selector=X) for key in required]
+    weighted = [
+        WeightedPodAffinityTerm(weight=weight, pod_affinity_term=PodAffinityTerm(topology_key=key, label_selector=X))
+        for weight, key in preferred
+    ]
+    side = PodAffinity(
+        required_during_scheduling_ignored_during_execution=terms or None,
+        preferred_during_scheduling_ignored_during_execution=weighted or None,
+    )
+    return pod(cpu="1", labels={"app": "x"}, affinity=Affinity(**{affinity: side}))
+
+
+def spread(*keys, when="DoNotSchedule"):
+    listed = [TopologySpreadConstraint(max_skew=1, topology_key=key, when_unsatisfiable=when, label_selector=X) for key in keys]
+    return pod(cpu="1", labels={"app": "x"}, topology_spread_constraints=listed)
+
+
+TYPICAL = [
+    wants(required=["zone"]),
+    wants(preferred=[(5, "zone"), (3, HOST)]),
+    wants("pod_anti_affinity", required=[HOST]),
+    wants("pod_anti_affinity", preferred=[(2, "rack")]),
+    spread("zone", HOST),
+    spread("rack", "zone", when="ScheduleAnyway"),
+    spread(HOST, when="ScheduleAnyway"),
+]
 
 
 class Neighbours(RuleBasedStateMachine):
@@ -252,8 +282,7 @@ class Neighbours(RuleBasedStateMachine):
         for index in range(MANY):
             values = {"zone": "abc"[index % 3], HOST: f"m{index}"} | ({"rack": str(index % 5)} if index % 4 else {})
             self.cluster.set_node(node(f"m{index}", cpu="4", labels=values))
-        for _ in range(3):
-            self.looked_at.append(data.draw(pods()))
+        self.looked_at = [*TYPICAL, data.draw(pods())]
 
     @rule(data=st.data(), name=st.sampled_from(["n0", "n1", "m3", "m7"]))
     def set_node(self, data, name):
@@ -266,6 +295,11 @@ class Neighbours(RuleBasedStateMachine):
     @rule(one=pods())
     def look(self, one):
         self.looked_at.append(one)
+
+    @rule(index=st.integers(0, MANY - 1), cpu=st.sampled_from(["0", "1", "4"]))
+    def resize(self, index, cpu):
+        if (known := self.cluster.nodes.get(f"m{index}")) is not None:
+            self.cluster.set_node(node(known.name, cpu=cpu, labels=known.labels, taints=known.spec.taints))
 
     @rule(one=pods(), place=st.integers(0, MANY - 1))
     def place(self, one, place):
@@ -307,7 +341,7 @@ class Neighbours(RuleBasedStateMachine):
     @invariant()
     def kept_equals_fresh(self):
         columns, size = self.cluster.columns, self.cluster.columns.size
-        for one in self.looked_at[-4:]:
+        for one in (*self.looked_at[: len(TYPICAL)], *self.looked_at[-2:]):
             info = READER.read(one)
             kept = self.evaluator.evaluate(info)
             fresh = Evaluation(Compiled(self.profile, info, columns), columns)
@@ -322,7 +356,7 @@ class Neighbours(RuleBasedStateMachine):
         cluster = self.cluster
         where = {name: [placed.info.pod for placed in cluster.pods_on(name)] for name in cluster.nodes}
         world = neighbours.World(cluster.nodes.values(), where, self.namespaces)
-        for one in self.looked_at[-2:]:
+        for one in (*self.looked_at[: len(TYPICAL)], *self.looked_at[-2:]):
             kept = self.evaluator.evaluate(READER.read(one))
             refused = neighbours.spread_reasons(one, world), neighbours.affinity_reasons(one, world)
             for name, row in cluster.columns.row_of.items():

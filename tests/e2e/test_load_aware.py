@@ -81,7 +81,6 @@ async def test_s25_a_node_has_thresholds_of_its_own(world):
     await world.pod("p")
     await world.refused("p", "cpu usage exceed threshold")
     await world.annotate("n1", usage_thresholds='{"usageThresholds":{"cpu":90}}')
-    await world.usage("n1", "12")
     assert await world.bound("p") == "n1"
 
 

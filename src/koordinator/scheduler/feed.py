@@ -86,12 +86,16 @@ class Feed:
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
     def node_set(self, node: Node) -> None:
+        before = self.cluster.node(node.name)
         try:
             changes = self.cluster.set_node(node)
         except ValueError as err:
             log.warning("node %s keeps its last good state: status.allocatable: %s", node.name, err)
             return
-        if happening := node_happening(changes):
+        happening = node_happening(changes)
+        if before is not None and before.metadata.annotations != node.metadata.annotations:
+            happening |= Happening.NODE_ANNOTATION
+        if happening:
             self.scheduler.tell(ClusterEvent(happening, node.name, new=node))
 
     def node_deleted(self, node: Node) -> None:

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from koordinator.api import keys
 from koordinator.api.meta import Condition, ObjectMeta, OwnerReference, format_time
 from koordinator.api.slo import NodeMetric, NodeMetricInfo, NodeMetricStatus, PodMetricInfo, ResourceMap
 from koordinator.clock import ManualClock
 from koordinator.errors import ConfigInvalid
 from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.plugins.load_aware.args import Aggregated, LoadAwareArgs, checked, defaulted, dimensions
 from koordinator.scheduler.plugins.load_aware.ledger import Ledger, PlacedPod, Report
 from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
@@ -89,6 +91,41 @@ def test_a_binding_time_learnt_later_replaces_the_time_of_the_decision():
     placed.status.conditions = [Condition(type="PodScheduled", status="True", last_transition_time=format_time(at))]
     world.cluster.place(READER.read(placed), "n1")
     assert world.plugin.ledgers["n1"].pods[placed.metadata.uid].timestamp == at
+
+
+def test_only_what_makes_room_on_a_node_wakes_a_refused_pod():
+    world = World([node("hot", cpu="4"), node("warm", cpu="4")])
+    world.report("hot", cpu="3")
+    world.report("warm", cpu="3")
+    refused = READER.read(pod(cpu="1"))
+    ((kinds, hint),) = world.plugin.events()
+
+    def wakes(kind, name):
+        return bool(kinds & kind) and hint(refused, ClusterEvent(kind, name))
+
+    world.report("hot", cpu="2900m")
+    assert not wakes(Happening.NODE_METRIC, "hot")
+    world.report("warm", cpu="1")
+    assert wakes(Happening.NODE_METRIC, "warm")
+    assert not wakes(Happening.NODE_METRIC, "hot")
+    world.cluster.set_node(node("hot", cpu="4", annotations={keys.USAGE_THRESHOLDS: '{"usageThresholds":{"cpu":99}}'}))
+    assert wakes(Happening.NODE_ANNOTATION, "hot")
+    assert not wakes(Happening.NODE_METRIC, "vanished")
+    assert not wakes(Happening.NODE_TAINT, "warm")
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 40), st.integers(0, 400)), min_size=1, max_size=8))
+def test_the_hint_says_what_the_filter_says(reports):
+    args = LoadAwareArgs(prod_usage_thresholds={"cpu": 40}, node_metric_expiration_seconds=200)
+    world = World([node("a", cpu="4"), node("b", cpu="4")], args)
+    ((_, hint),) = world.plugin.events()
+    asking = [pod(cpu="1"), pod(cpu="200m", labels={"koordinator.sh/priority-class": "koord-prod"})]
+    for name, tenths, age in reports:
+        world.report(name, cpu=f"{tenths}00m", age=age)
+        for one in asking:
+            told = dict(zip(["a", "b"], world.reasons(one), strict=True))
+            assert hint(READER.read(one), ClusterEvent(Happening.NODE_METRIC, name)) == (told[name] is None)
 
 
 def test_time_alone_expires_a_report():

@@ -24,6 +24,15 @@ class Happening:
     POD_DELETE = 128
     """A bound pod is gone, has ended, or its bind failed."""
     NODE_METRIC = 256
+    NODE_ANNOTATION = 512
+    NAMESPACE = 1 << 20
+    """A namespace has come, or has other labels."""
+    CLAIM = 1 << 21
+    """A PersistentVolumeClaim has come, changed or gone."""
+    VOLUME = 1 << 22
+    """A PersistentVolume has."""
+    STORAGE = 1 << 23
+    """What is known of storage has: StorageClass, CSIDriver, CSINode, CSIStorageCapacity."""
     ANYTHING = (1 << 31) - 1
     """Every kind: an event that concerns everybody, or a plugin that every event concerns."""
 

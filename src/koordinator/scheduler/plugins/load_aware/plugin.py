@@ -8,6 +8,7 @@ comparison and scored by one division over all nodes.
 import heapq
 import logging
 from collections.abc import Hashable, Mapping, Sequence
+from operator import le
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from koordinator.api.slo import NodeMetric
 from koordinator.clock import Clock
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Change, Columns, Ints, Rows
-from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.scheduler.engine.events import ClusterEvent, Happening, Hint
 from koordinator.scheduler.engine.framework import (
     SKIP,
     CycleState,
@@ -43,7 +44,7 @@ from koordinator.scheduler.plugins.load_aware.thresholds import UNLIMITED, Limit
 log = logging.getLogger(__name__)
 
 _EXPIRED = 1
-_OTHER, _PROD = 0, 1
+_OTHER, _PROD = _KINDS = 0, 1
 
 
 class _Ask(NamedTuple):
@@ -82,6 +83,8 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         self._aggregated = [cluster.columns.column(np.bool_) for _ in range(2)]
         self._expired = [cluster.columns.column(np.bool_) for _ in range(2)]
         self._scored = cluster.columns.column(np.int64)
+        self._hinted: tuple[int, int, list[list[int] | None]] = (-1, -1, [])
+        """Room on one row at one position of the journal: an event is put to many pods in a row."""
         cluster.listeners.append(self)
 
     def reconfigure(self, args: LoadAwareArgs) -> bool:
@@ -107,7 +110,21 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         return self._profile(pod), _by_daemon_set(pod)
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
-        return ((Happening.POD_DELETE | Happening.NODE_METRIC | Happening.NODE_ADD | Happening.NODE_ALLOCATABLE, None),)
+        """Also a node's annotations: they may bring it thresholds of its own."""
+        kinds = Happening.POD_DELETE | Happening.NODE_METRIC | Happening.NODE_ANNOTATION
+        return ((kinds | Happening.NODE_ADD | Happening.NODE_ALLOCATABLE, self._would_do),)
+
+    def _would_do(self, pod: PodInfo, event: ClusterEvent) -> bool:
+        """Whether usage lets the pod in on the event's node, as it stands after the event."""
+        row = self._columns.row_of.get(event.node)
+        if row is None:
+            return not event.node
+        if self._hinted[:2] != (self._columns.position, row):
+            room = [None if self._expired[kind].values[row] else self._headroom[kind].values[row].tolist() for kind in _KINDS]
+            self._hinted = self._columns.position, row, room
+        prod, estimate = self._profile(pod)
+        headroom = self._hinted[2][_PROD if prod else _OTHER]
+        return headroom is not None and all(map(le, estimate, headroom))
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
         prod, vector = self._profile(pod)

@@ -1,12 +1,14 @@
 """Which node a pod gets, once every node has been judged: promised nodes and nodes that look different to this pod included."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from random import Random
 
 import numpy as np
 
+from koordinator.api.resources import PODS
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.engine.columns import Bools
+from koordinator.scheduler.engine.columns import Bools, Ints
 from koordinator.scheduler.engine.evaluate import INFEASIBLE, Evaluation, Restricted, Totals
 from koordinator.scheduler.engine.framework import CycleState, Diagnosis
 from koordinator.scheduler.engine.hooks import IGNORED_NOMINATIONS, View
@@ -36,6 +38,8 @@ class Chooser:
         self._allowed: Bools | None = None
         self._extra: Totals | None = None
         self.ignored: frozenset[str] = frozenset()
+        self._promised_away: Ints | None = None
+        """Per resource on how many nodes it was short for this pod alone."""
         self.blocked: dict[int, list[str]] = {}
         """Rows that would take the pod but for pods promised there (or for their view), and why not."""
 
@@ -108,6 +112,7 @@ class Chooser:
 
     def _search(self, random: Random) -> int | None:
         total = self._totals()
+        self._strike(total)
         while True:
             score = int(total.max()) if len(total) else INFEASIBLE
             if score < 0:
@@ -117,6 +122,30 @@ class Chooser:
             if self.fits(row):
                 return row
             total[row] = INFEASIBLE
+
+    def _strike(self, total: Totals) -> None:
+        """Rule out, all at once, the nodes whose free resources have been promised to others."""
+        if self.ignored or not len(self._cluster.nominator):
+            return
+        taken, need = self._cluster.nominator.taken(self._pod), self._need()
+        if taken is None or need is None:
+            return
+        rows = np.flatnonzero((total >= 0) & taken.any(axis=1))
+        rows = rows[[row not in self._views for row in rows]] if self._views else rows
+        columns = self._columns
+        free = columns.allocatable[rows] - columns.requested[rows] - taken[rows]
+        short = (need > free) & (need > 0)
+        struck = short.any(axis=1)
+        total[rows[struck]] = INFEASIBLE
+        self._promised_away = short[struck].sum(axis=0)
+
+    def _need(self) -> Ints | None:
+        compiled = self._evaluation.compiled
+        for plugin in compiled.filters:
+            need = plugin.needs(compiled.state, self._pod, self._columns)
+            if need is not None:
+                return need
+        return None
 
     def _totals(self) -> Totals:
         total = self._evaluation.totals()
@@ -129,15 +158,22 @@ class Chooser:
             total[~self._allowed] = INFEASIBLE
         return total
 
+    def _refused_for_others(self) -> Iterator[tuple[str, int]]:
+        yield from Counter(reason for reasons in self.blocked.values() for reason in reasons).items()
+        if self._promised_away is not None:
+            for name, count in zip(self._columns.resources.values, self._promised_away.tolist(), strict=False):
+                if count:
+                    yield ("Too many pods" if name == PODS else f"Insufficient {name}"), count
+
     # -- why none ------------------------------------------------------------------------------------------------------
 
     def diagnose(self) -> Diagnosis:
         """The evaluation's diagnosis, with the nodes that were refused for this pod alone."""
         diagnosis = self._evaluation.diagnose()
-        for reasons in self.blocked.values():
-            for reason in reasons:
-                diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + 1
-        if self.blocked:
+        for reason, count in self._refused_for_others():
+            diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
+
+        if self.blocked or self._promised_away is not None:
             diagnosis.plugins |= {plugin.name for plugin in self._evaluation.compiled.filters}
         diagnosis.evaluation = self._evaluation
         return diagnosis

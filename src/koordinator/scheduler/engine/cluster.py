@@ -55,7 +55,7 @@ class Cluster:
         self.assumed = 0
         self._by_node: dict[str, dict[str, Placed]] = {}
         self._nodes: dict[str, Node] = {}
-        self.nominator = Nominator()
+        self.nominator = Nominator(self.columns)
         self.listeners: list[ClusterListener] = []
         self._hearing = self.listeners
         """Who hears of pods that come and go: all, or in a rehearsal only those that take part in it."""
@@ -79,6 +79,7 @@ class Cluster:
         changes |= self._describe(row, node, allocatable)
         self._nodes[node.name] = node
         if changes & Change.NODE:
+            self.nominator.node_added(node.name)
             for placed in self._by_node.get(node.name, {}).values():
                 self._count(row, placed.info, 1)
         for listener in self.listeners:

@@ -33,10 +33,11 @@ class Change:
     USAGE = 32
     PODS = 64
     """Which pods are there: their labels, ports, volumes, and what they want of their neighbours."""
-    ALL = 127
+    IMAGES = 128
+    ALL = 255
 
 
-_CHANGE_BITS = 7
+_CHANGE_BITS = 8
 _FIRST_RESOURCES = (PODS, CPU, MEMORY, EPHEMERAL_STORAGE)
 PODS_COLUMN, CPU_COLUMN, MEMORY_COLUMN = 0, 1, 2
 
@@ -126,9 +127,9 @@ class Columns:
         self._columns: list[Column] = []
         self._wide: list[Column] = []
         self.width = 8
-        self._allocatable = self._resource_column()
-        self._requested = self._resource_column()
-        self._nonzero = self._resource_column()
+        self._allocatable = self.resource_column()
+        self._requested = self.resource_column()
+        self._nonzero = self.resource_column()
         self._alive = self.column(np.bool_)
         self._unschedulable = self.column(np.bool_)
         self._taint_set = self.column(np.int32)
@@ -149,7 +150,8 @@ class Columns:
         """Keep a plugin's column no longer."""
         self._columns = [one for one in self._columns if one is not column]
 
-    def _resource_column(self) -> Column:
+    def resource_column(self) -> Column:
+        """A column with one value per resource. It grows and widens with the table."""
         column = self.column(np.int64, self.width)
         self._wide.append(column)
         return column

@@ -135,6 +135,10 @@ class FilterPlugin(Plugin):
     def filter(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Verdict:
         raise NotImplementedError
 
+    def needs(self, state: CycleState, pod: PodInfo, nodes: Columns) -> Ints | None:
+        """What must be free on a node, as a row of the columns, when the filter asks for nothing but free resources."""
+        return None
+
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         """The reasons that a code stands for, in the wire protocol's words."""
         raise NotImplementedError

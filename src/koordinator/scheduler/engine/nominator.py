@@ -2,14 +2,19 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
+from koordinator.scheduler.engine.columns import Column, Columns, Ints
 from koordinator.scheduler.engine.namelog import NameLog
 from koordinator.scheduler.engine.pod import PodInfo
 
 
 class Nominator:
-    """Nominations by pod and by node."""
+    """Nominations by pod and by node, and as columns: what promised pods would take, by their priority."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._taken: dict[int, Column] = {}
         self._node_of: dict[str, str] = {}
         self._pods: dict[str, dict[str, PodInfo]] = {}
         self.log = NameLog()
@@ -34,6 +39,7 @@ class Nominator:
         if node:
             self._node_of[info.uid] = node
             self._pods.setdefault(node, {})[info.uid] = info
+            self._count(node, info, 1)
             self.log.add(node)
 
     def forget(self, uid: str) -> None:
@@ -42,7 +48,7 @@ class Nominator:
         if not node:
             return
         pods = self._pods[node]
-        del pods[uid]
+        self._count(node, pods.pop(uid), -1)
         if not pods:
             del self._pods[node]
         self.log.add(node)
@@ -53,3 +59,33 @@ class Nominator:
     def standing(self, node: str, pod: PodInfo) -> list[PodInfo]:
         """The pods promised the node that count when ``pod`` asks for it: not itself, and none of lower priority."""
         return [other for other in self._pods.get(node, {}).values() if other.priority >= pod.priority and other.uid != pod.uid]
+
+    # -- as columns ----------------------------------------------------------------------------------------------------
+
+    def taken(self, pod: PodInfo) -> Ints | None:
+        """Per row and resource what pods take that are promised the node and come before ``pod`` there; None for nothing.
+
+        Rows of nodes without promises are zero.
+        """
+        found = [column.values[: self._columns.size] for priority, column in self._taken.items() if priority >= pod.priority]
+        if not found:
+            return None
+        total: Ints = found[0].copy() if len(found) == 1 else np.sum(found, axis=0)
+        own = self._columns.row_of.get(self.node_of(pod.uid))
+        if own is not None:
+            total[own] -= self._pods[self.node_of(pod.uid)][pod.uid].template.vector(self._columns)
+        return total
+
+    def node_added(self, name: str) -> None:
+        """A node is (again) there, its row empty."""
+        for info in self._pods.get(name, {}).values():
+            self._count(name, info, 1)
+
+    def _count(self, node: str, info: PodInfo, sign: int) -> None:
+        row = self._columns.row_of.get(node)
+        if row is None:
+            return
+        column = self._taken.get(info.priority)
+        if column is None:
+            column = self._taken[info.priority] = self._columns.resource_column()
+        column.values[row] += sign * info.template.vector(self._columns)

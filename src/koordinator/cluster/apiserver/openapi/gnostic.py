@@ -11,7 +11,7 @@ import msgspec
 from koordinator.cluster.apiserver.kinds.base import Json
 
 MEDIA_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-_METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 7}
+_METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8}
 
 
 def document(doc: Json) -> bytes:

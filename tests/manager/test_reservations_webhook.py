@@ -36,7 +36,11 @@ class View:
 
 
 async def mutated(reservation, spec=SPEC, operation="CREATE"):
-    about = {"resource": {"resource": "reservations"}, "operation": operation, "name": "r"}
+    about = {
+        "resource": {"group": "scheduling.koordinator.sh", "resource": "reservations"},
+        "operation": operation,
+        "name": "r",
+    }
     request = msgspec.convert(about, Request)
     request.object = msgspec.Raw(msgspec.json.encode(reservation))
     answer = await ReservationWebhook(View(spec)).mutate(request)

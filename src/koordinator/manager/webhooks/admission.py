@@ -36,6 +36,11 @@ class Request(Struct):
     old_object: msgspec.Raw = _NOTHING
     dry_run: bool | None = None
 
+    def concerns(self, resource: str, group: str = "", subresource: str = "") -> bool:
+        """Whether the question is about this resource, in whatever version. Others' resources may bear the same name."""
+        asked = self.resource
+        return (asked.group, asked.resource, self.sub_resource) == (group, resource, subresource)
+
     @property
     def has_object(self) -> bool:
         return bytes(self.object) != b"null"

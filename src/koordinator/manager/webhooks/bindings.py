@@ -34,7 +34,7 @@ class BindingWebhook:
         self._rules, self._pod, self._decided = rules, pod, decided
 
     async def validate(self, request: Request) -> Answer:
-        ours = request.resource.resource == "pods" and request.sub_resource == "binding" and request.operation == "CREATE"
+        ours = request.concerns("pods", subresource="binding") and request.operation == "CREATE"
         decision = self._decide(request) if ours and self._rules.users else ""
         if decision:
             self._decided(decision)

@@ -26,7 +26,7 @@ class ConfigWebhooks:
 
     async def validate_config(self, request: Request) -> Answer:
         ours = request.namespace == self._namespace and request.name == self._name
-        if request.resource.resource != "configmaps" or not ours or not request.has_object:
+        if not request.concerns("configmaps") or not ours or not request.has_object:
             return ALLOWED
         try:
             new = msgspec.json.decode(request.object, type=ConfigMap)
@@ -40,7 +40,7 @@ class ConfigWebhooks:
         )
 
     async def validate_node(self, request: Request) -> Answer:
-        if request.resource.resource != "nodes" or request.sub_resource or request.operation != "UPDATE":
+        if not request.concerns("nodes") or request.operation != "UPDATE":
             return ALLOWED
         try:
             new, old = (msgspec.json.decode(raw, type=Node) for raw in (request.object, request.old_object))

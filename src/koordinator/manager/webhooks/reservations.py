@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from koordinator.api.core import PriorityClass
+from koordinator.api.registry import RESERVATIONS
 from koordinator.kube.patches import json_diff
 from koordinator.manager.webhooks.admission import ALLOWED, Answer, Request, denied
 from koordinator.manager.webhooks.pods.handlers import View
@@ -24,7 +25,7 @@ class ReservationWebhook:
         self._view, self._draw = view, draw
 
     async def mutate(self, request: Request) -> Answer:
-        if request.resource.resource != "reservations" or request.sub_resource or request.operation != "CREATE":
+        if not request.concerns("reservations", RESERVATIONS.group) or request.operation != "CREATE":
             return ALLOWED
         try:
             before, reservation = (msgspec.json.decode(request.object, type=JsonObject) for _ in range(2))

@@ -11,7 +11,7 @@ from koordinator.manager.webhooks.nodes.status import amplify_status
 
 async def mutate_status(request: Request) -> Answer:
     """Amplify the allocatable resources that the kubelet reports."""
-    if request.resource.resource != "nodes" or request.sub_resource != "status" or request.operation != "UPDATE":
+    if not request.concerns("nodes", subresource="status") or request.operation != "UPDATE":
         return ALLOWED
     try:
         before, node, old = (_decode(raw) for raw in (request.object, request.object, request.old_object))

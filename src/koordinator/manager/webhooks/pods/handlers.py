@@ -167,7 +167,7 @@ class PodWebhooks:
 
 
 def _concerns_pods(request: Request) -> bool:
-    return request.resource.resource == "pods" and not request.sub_resource
+    return request.concerns("pods")
 
 
 @functools.cache

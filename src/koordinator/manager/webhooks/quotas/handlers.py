@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from koordinator.api.quota import ElasticQuota
+from koordinator.api.registry import ELASTIC_QUOTAS
 from koordinator.kube.patches import json_diff
 from koordinator.manager.webhooks.admission import ALLOWED, Answer, Request, denied
 from koordinator.manager.webhooks.quotas.rules import Rules
@@ -56,4 +57,4 @@ class QuotaWebhooks:
 
 
 def _concerns_quotas(request: Request) -> bool:
-    return request.resource.resource == "elasticquotas" and not request.sub_resource
+    return request.concerns("elasticquotas", ELASTIC_QUOTAS.group)

@@ -3,7 +3,7 @@ import pytest
 
 from koordinator.api.core import Container, Pod, PodSpec, PodStatus
 from koordinator.api.meta import Condition, ObjectMeta, OwnerReference, format_time
-from koordinator.cluster.nodes.hollow_lives import Habits, Place, Remove, Wait, Write, malformed, step
+from koordinator.cluster.nodes.hollow_lives import Habits, Place, Remove, Wait, Write, malformed, run_seconds, step
 
 NOW = 1_767_225_600.0
 HABITS = Habits(job_seconds=10, stop_seconds=2)
@@ -98,3 +98,26 @@ def test_unreadable_annotations_count_as_absent_and_are_named():
     assert [problem.key.rpartition("/")[2] for problem in malformed(odd)] == ["duration", "exit-code", "stop-duration"]
     assert look(after(odd), NOW + 100) is None
     assert isinstance(look(odd), Write | None)
+
+
+def test_a_slow_start_counts_from_when_the_pod_got_its_node():
+    slow = pod(start_duration="20s")
+    assert look(slow) == Wait(15.0)
+    assert isinstance(look(slow, now=NOW + 15), Write)
+
+
+def test_a_duration_between_bounds_is_the_pods_own_and_stays():
+    lots = set()
+    for number in range(50):
+        one = pod(duration="10s..1m")
+        one.metadata.uid = f"uid-{number}"
+        seconds = run_seconds(one, HABITS)
+        assert 10 <= seconds <= 60
+        assert seconds == run_seconds(one, HABITS)
+        lots.add(seconds)
+    assert len(lots) > 40
+
+
+@pytest.mark.parametrize("text", ["-5s", "1m..10s", "..", "10s..", "soon"])
+def test_durations_that_make_no_sense_are_named(text):
+    assert [one.key for one in malformed(pod(duration=text))] == ["hollow.koordinator.sh/duration"]

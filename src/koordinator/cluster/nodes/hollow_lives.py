@@ -18,18 +18,37 @@ PREFIX = "hollow.koordinator.sh/"
 DEFAULT_GRACE = 30
 
 
-def _seconds(text: str) -> float:
-    seconds = durations.seconds(text)
-    if seconds < 0:
+class Span(msgspec.Struct, frozen=True):
+    """A time between two bounds; which one is the pod's own lot, the same at every look."""
+
+    low: float
+    high: float
+
+    def of(self, pod: Pod, purpose: str) -> float:
+        if self.low == self.high:
+            return self.low
+        digest = hashlib.blake2b(f"{pod.metadata.uid}/{purpose}".encode(), digest_size=8).digest()
+        return self.low + (self.high - self.low) * int.from_bytes(digest) / 2**64
+
+
+def _span(text: str) -> Span:
+    """``30s``, or ``10s..1m`` for something in between."""
+    low, dots, high = text.partition("..")
+    span = Span(durations.seconds(low), durations.seconds(high if dots else low))
+    if span.low < 0:
         raise ValueError("must not be negative")
-    return seconds
+    if span.high < span.low:
+        raise ValueError("must name the shorter time first")
+    return span
 
 
-DURATION = Text(f"{PREFIX}duration", _seconds)
+START = Text(f"{PREFIX}start-duration", _span)
+"""How long they take to be running and ready; at once when absent."""
+DURATION = Text(f"{PREFIX}duration", _span)
 """How long the containers run before they end by themselves."""
 EXIT_CODE = Text(f"{PREFIX}exit-code", int)
 """What they end with; 0 when absent."""
-STOP = Text(f"{PREFIX}stop-duration", _seconds)
+STOP = Text(f"{PREFIX}stop-duration", _span)
 """How long they take to end when asked to; at most the grace period."""
 
 
@@ -73,6 +92,8 @@ def step(pod: Pod, place: Callable[[Pod], Place], habits: Habits, now: float) ->
         return Wait(left) if left > 0 else Remove()
     match pod.status.phase:
         case "" | "Pending":
+            if (left := _start_at(pod) - now) > 0:
+                return Wait(left)
             return Write(running(pod, place(pod), now))
         case "Running":
             return _run_on(pod, habits, now)
@@ -83,7 +104,7 @@ def malformed(pod: Pod) -> list[Malformed]:
     """Annotations of ours that cannot be read; each counts as absent."""
     if not pod.metadata.annotations:
         return []
-    found = (annotation.read(pod.annotations) for annotation in (DURATION, EXIT_CODE, STOP))
+    found = (annotation.read(pod.annotations) for annotation in (START, DURATION, EXIT_CODE, STOP))
     return [value for value in found if isinstance(value, Malformed)]
 
 
@@ -94,10 +115,19 @@ def _read(annotation: Text[Any], pod: Pod) -> Any:
 
 def run_seconds(pod: Pod, habits: Habits) -> float | None:
     """How long a run takes; None: for ever."""
-    seconds: float | None = _read(DURATION, pod)
-    if seconds is None and pod.owner is not None and pod.owner.kind == "Job":
-        return habits.job_seconds
-    return seconds
+    span: Span | None = _read(DURATION, pod)
+    if span is not None:
+        return span.of(pod, "run")
+    return habits.job_seconds if pod.owner is not None and pod.owner.kind == "Job" else None
+
+
+def _start_at(pod: Pod) -> float:
+    """When the containers run, counted from when the pod got its node."""
+    span: Span | None = _read(START, pod)
+    if span is None:
+        return 0.0
+    bound = next((c.last_transition_time for c in pod.status.conditions or [] if c.type == "PodScheduled"), None)
+    return (parse_time(bound) or parse_time(pod.metadata.creation_timestamp) or 0.0) + span.of(pod, "start")
 
 
 def _stop_at(pod: Pod, habits: Habits) -> float:
@@ -105,8 +135,8 @@ def _stop_at(pod: Pod, habits: Habits) -> float:
     grace = pod.metadata.deletion_grace_period_seconds
     grace = DEFAULT_GRACE if grace is None else grace
     asked = (parse_time(pod.metadata.deletion_timestamp) or 0.0) - grace
-    wanted: float | None = _read(STOP, pod)
-    return asked + min(float(grace), habits.stop_seconds if wanted is None else wanted)
+    wanted: Span | None = _read(STOP, pod)
+    return asked + min(float(grace), habits.stop_seconds if wanted is None else wanted.of(pod, "stop"))
 
 
 def _run_on(pod: Pod, habits: Habits, now: float) -> Step:

@@ -55,15 +55,6 @@ class VolumeMount(Struct):
     mount_path: str = ""
 
 
-class HostPath(Struct):
-    path: str = ""
-
-
-class Volume(Struct):
-    name: str = ""
-    host_path: HostPath | None = None
-
-
 class Security(SecurityContext):
     run_as_non_root: bool | None = None
     supplemental_groups: list[int] | None = None
@@ -82,7 +73,6 @@ class ProcessContainer(Container):
 class ProcessPodSpec(PodSpec):
     containers: list[ProcessContainer] = msgspec.field(default_factory=list)  # type: ignore[assignment]  # narrowed on purpose
     init_containers: list[ProcessContainer] | None = None  # type: ignore[assignment]  # as above
-    volumes: list[Volume] | None = None
     security_context: Security | None = None
     service_account_name: str = ""
 

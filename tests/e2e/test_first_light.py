@@ -107,6 +107,8 @@ def test_nodes_sell_what_is_idle_and_a_pod_that_asks_for_more_waits_and_says_why
         pytest.param(
             "apiVersion: v1\nkind: Podd\nmetadata: {name: a}", "is a kind that the API server does not know", id="kind"
         ),
+        pytest.param(BATCH_POD.replace("image:", "imagee:"), 'unknown field "spec.containers[0].imagee"', id="field"),
+        pytest.param("# only a comment", "no objects in ", id="empty"),
         pytest.param(BATCH_POD.replace("1Gi", "1GiB"), "quantities must match the regular expression", id="quantity"),
         pytest.param(
             BATCH_POD.replace("{koordinator.sh/qosClass: BE}", "{koordinator.sh/qosClass: LS}"),

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koordinator.errors import ConfigInvalid
-from koordinator.kube.apply import LAST_APPLIED, manifests_at, read_manifests, three_way, with_last_applied
+from koordinator.kube.apply import LAST_APPLIED, ManifestInvalid, manifests_at, read_manifests, three_way, with_last_applied
 from koordinator.kube.store import PatchType
 
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
@@ -19,15 +18,15 @@ def test_reads_every_document_and_the_items_of_lists():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("a: [", "x.yaml is 'document', is not readable YAML", id="not YAML"),
+        pytest.param("a: [", "x.yaml is not readable YAML: line ", id="not YAML"),
         pytest.param("- 1", "must be an object with apiVersion, kind and metadata", id="not an object"),
-        pytest.param("kind: Pod", "x.yaml: apiVersion is None, must be a non-empty text", id="no version"),
-        pytest.param("apiVersion: v1\nkind: Pod", "x.yaml: metadata.name is None, must be a text", id="no metadata"),
-        pytest.param(CONFIG + "---\napiVersion: v1\nkind: 3\n", "x.yaml, document 2: kind is 3", id="second document"),
+        pytest.param("kind: Pod", "x.yaml has apiVersion None, must be a non-empty text", id="no version"),
+        pytest.param("apiVersion: v1\nkind: Pod", "x.yaml has metadata.name None, must be a text", id="no metadata"),
+        pytest.param(CONFIG + "---\napiVersion: v1\nkind: 3\n", "x.yaml, document 2 has kind 3", id="second document"),
     ],
 )
 def test_a_malformed_manifest_says_where_and_what(text, message):
-    with pytest.raises(ConfigInvalid) as caught:
+    with pytest.raises(ManifestInvalid) as caught:
         list(read_manifests(text, "x.yaml"))
     assert message in str(caught.value)
     assert "nothing of it was applied" in str(caught.value)
@@ -39,7 +38,7 @@ def test_a_folder_is_its_files_in_order_and_an_empty_one_an_error(tmp_path):
     (tmp_path / "notes.txt").write_text("not a manifest")
     assert [manifest.title for manifest in manifests_at(tmp_path)] == ["configmap/a", "configmap/b"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigInvalid, match=r"must hold \.yaml"):
+    with pytest.raises(ManifestInvalid, match=r"holds no \.yaml"):
         manifests_at(tmp_path / "empty")
 
 

@@ -33,6 +33,8 @@ def apply(
     directory = DataDir(data_root(data))
     directory.must_run()
     manifests = [manifest for path in filename for manifest in _manifests(path)]
+    if not manifests:
+        raise KoordError(f"no objects in {', '.join(map(str, filename))}: nothing was applied")
     if not asyncio.run(_apply_all(directory.component_kubeconfig, manifests, namespace)):
         raise typer.Exit(1)
 

@@ -11,14 +11,22 @@ from typing import Any
 import msgspec
 import yaml
 
-from koordinator.errors import ConfigInvalid
+from koordinator.errors import KoordError
 from koordinator.kube.client import Client
 from koordinator.kube.errors import NotFound
 from koordinator.kube.semantics.kinds import is_custom
 from koordinator.kube.store import PatchType
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_NOTHING = "nothing of it was applied"
+_STRICT = "?fieldValidation=Strict"
+"""As kubectl: a field that the kind does not have is refused, not dropped. Servers that do not know this take no notice."""
+
+
+class ManifestInvalid(KoordError):
+    """A manifest that cannot be applied: the file, the document and the field, and what is wrong there."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where} {why}; nothing of it was applied")
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -41,22 +49,30 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 def read_manifests(text: str, where: str) -> Iterator[Manifest]:
-    """The objects of a YAML or JSON stream; a List counts as its items. Raises ConfigInvalid naming document and field."""
+    """The objects of a YAML or JSON stream; a List counts as its items. Raises ManifestInvalid naming document and field."""
     try:
         documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except yaml.YAMLError as err:
-        raise ConfigInvalid(where, "document", f"is not readable YAML: {' '.join(str(err).split())}", _NOTHING) from None
+        raise ManifestInvalid(where, f"is not readable YAML: {_yaml_problem(err)}") from None
     for number, document in enumerate(documents, 1):
         if document is not None:
             yield from _objects(document, where if len(documents) == 1 else f"{where}, document {number}")
 
 
+def _yaml_problem(err: yaml.YAMLError) -> str:
+    """The parser's finding in one line, with the place in the file's own numbers."""
+    mark, problem = getattr(err, "problem_mark", None), getattr(err, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(err).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
 def _objects(document: Any, where: str) -> Iterator[Manifest]:
     if not isinstance(document, dict):
-        raise ConfigInvalid(where, document, "must be an object with apiVersion, kind and metadata", _NOTHING)
+        raise ManifestInvalid(where, f"is {document!r}, must be an object with apiVersion, kind and metadata")
     for field in ("apiVersion", "kind"):
         if not isinstance(document.get(field), str) or not document[field]:
-            raise ConfigInvalid(f"{where}: {field}", document.get(field), "must be a non-empty text", _NOTHING)
+            raise ManifestInvalid(where, f"has {field} {document.get(field)!r}, must be a non-empty text")
     if document["kind"].endswith("List") and isinstance(document.get("items"), list):
         for index, item in enumerate(document["items"]):
             yield from _objects(item, f"{where}, items[{index}]")
@@ -64,7 +80,7 @@ def _objects(document: Any, where: str) -> Iterator[Manifest]:
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         name = metadata.get("name") if isinstance(metadata, dict) else None
-        raise ConfigInvalid(f"{where}: metadata.name", name, "must be a text", _NOTHING)
+        raise ManifestInvalid(where, f"has metadata.name {name!r}, must be a text")
     yield Manifest(where, document)
 
 
@@ -73,28 +89,28 @@ def manifests_at(path: Path) -> list[Manifest]:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml", ".json"))
         if not files:
-            raise ConfigInvalid(str(path), "folder", "must hold .yaml, .yml or .json files", "nothing was applied")
+            raise ManifestInvalid(str(path), "holds no .yaml, .yml or .json files")
         return [manifest for file in files for manifest in manifests_at(file)]
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as err:
-        raise ConfigInvalid(str(path), "file", f"must be readable: {err}", "nothing was applied") from None
+        raise ManifestInvalid(str(path), f"cannot be read: {getattr(err, 'strerror', None) or err}") from None
     return list(read_manifests(text, str(path)))
 
 
 async def apply(client: Client, manifest: Manifest, namespace: str = "default") -> Applied:
-    """Create the object, or patch it to what the manifest says. Raises: ApiError, ConfigInvalid (unknown kind)."""
+    """Create the object, or patch it to what the manifest says. Raises: ApiError, ManifestInvalid (unknown kind)."""
     collection, builtin = await _collection(client, manifest, namespace)
     wanted = with_last_applied(manifest.body)
     path = f"{collection}/{manifest.body['metadata']['name']}"
     try:
         live = await client.request("GET", path)
     except NotFound:
-        await client.request("POST", collection, wanted)
+        await client.request("POST", collection + _STRICT, wanted)
         return Applied(manifest.title, "created")
     content_type = PatchType.STRATEGIC if builtin else PatchType.MERGE
     patch = three_way(_last_applied(live), wanted, content_type)
-    after = await client.request("PATCH", path, patch, content_type.value)
+    after = await client.request("PATCH", path + _STRICT, patch, content_type.value)
     same = after["metadata"].get("resourceVersion") == live["metadata"].get("resourceVersion")
     return Applied(manifest.title, "unchanged" if same else "configured")
 
@@ -109,7 +125,7 @@ async def _collection(client: Client, manifest: Manifest, namespace: str) -> tup
         resources = []
     found = next((entry for entry in resources if entry["kind"] == kind and "/" not in entry["name"]), None)
     if found is None:
-        raise ConfigInvalid(manifest.where, f"{api_version} {kind}", "is a kind that the API server does not know", _NOTHING)
+        raise ManifestInvalid(f"{api_version} {kind}", "is a kind that the API server does not know")
     builtin = not is_custom(api_version.rpartition("/")[0])
     if not found["namespaced"]:
         return f"{root}/{found['name']}", builtin

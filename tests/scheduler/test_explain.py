@@ -10,6 +10,7 @@ from koordinator.api.core import Taint, Toleration
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
+from koordinator.scheduler.engine.framework import Code, PermitPlugin, Status
 from koordinator.scheduler.engine.queue import SchedulingQueue
 from koordinator.scheduler.explain import text
 from koordinator.scheduler.explain.explainer import Explainer, NotKnown
@@ -175,3 +176,28 @@ def test_explanations_agree_with_what_the_scheduler_did(nodes, wanted):
 def info_of(one, index):
     one.metadata.name, one.metadata.uid = f"p{index}", f"u{index}"
     return READER.read(one)
+
+
+class Gate(PermitPlugin):
+    name = "Gate"
+
+    def permit(self, state, pod, node):
+        return Status(Code.WAIT, timeout_seconds=60)
+
+
+def test_pods_that_wait_at_permit_say_for_whom():
+    world = World(node("a"))
+    profile = world.scheduler.profiles[NAME]
+    profile.permits = [Gate()]
+    world.run(info("p"))
+    answer = world.why("p")
+    assert (answer.state, answer.message) == ("permit", "waits for the word of Gate")
+    assert "is on its way to a\n  permit     waits for the word of Gate" in text.of_pod(answer)
+
+
+def test_a_promised_node_is_told():
+    world = World(node("a", "1"))
+    big = info("big", cpu="2")
+    world.run(big)
+    world.cluster.nominator.nominate(big, "a")
+    assert "promised   a, where pods are making way" in text.of_pod(world.why("big"))

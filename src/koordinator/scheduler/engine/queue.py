@@ -42,6 +42,8 @@ class Where(Enum):
     GATED = "gated"
     IN_FLIGHT = "in flight"
 
+    __hash__ = object.__hash__  # members are single objects; Enum's own hash is a Python call on the hot path
+
 
 class QueuedPod:
     """A pod with its story in the queue."""

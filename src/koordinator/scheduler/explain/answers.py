@@ -56,7 +56,9 @@ class Decision(Answer):
 
 
 class PodExplanation(Answer):
-    """``state``: bound, binding, active, backoff, unschedulable, gated or in flight. Ages are seconds before the answer."""
+    """``state``: bound, binding, permit (it has a node and waits for a plugin's word), active, backoff, unschedulable, gated or
+    in flight. Ages are seconds before the answer.
+    """
 
     namespace: str
     name: str
@@ -69,6 +71,8 @@ class PodExplanation(Answer):
     last_attempt_seconds: float | None = None
     message: str = ""
     """What the last attempt said."""
+    nominated: str = ""
+    """The node promised to it, where pods are making way."""
     nodes: int = 0
     fitting: int = 0
     """How many nodes would take the pod at the moment of the answer."""

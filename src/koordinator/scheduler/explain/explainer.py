@@ -46,7 +46,10 @@ class Explainer:
     def _placed(self, placed: Placed, queued: QueuedPod | None) -> PodExplanation:
         info = placed.info
         answer = PodExplanation(namespace=info.namespace, name=info.name, uid=info.uid, state="bound", node=placed.node)
-        answer.state = "binding" if placed.assumed else "bound"
+        if (waiting := self.scheduler.waiting.get(info.uid)) is not None:
+            answer.state, answer.message = "permit", f"waits for the word of {', '.join(waiting.deadlines)}"
+        elif placed.assumed:
+            answer.state = "binding"
         answer.nodes = len(self.scheduler.cluster.columns)
         answer.decision = self.attempts.decision(info.uid)
         if queued is not None:
@@ -61,6 +64,7 @@ class Explainer:
         answer.scheduler, answer.attempts = queued.profile.name, queued.attempts
         answer.waiting_seconds = now - queued.added_at
         answer.message = queued.last_message
+        answer.nominated = self.scheduler.cluster.nominator.node_of(info.uid)
         if queued.gate is not None:
             answer.message = queued.gate.message
         elif queued.attempts and queued.where in (Where.BACKOFF, Where.UNSCHEDULABLE):

@@ -23,6 +23,8 @@ def of_pod(answer: PodExplanation) -> str:
     if answer.message:
         ago = f" ({_age(answer.last_attempt_seconds)} ago)" if answer.last_attempt_seconds is not None else ""
         lines.append(f"  last said  {answer.message}{ago}")
+    if answer.nominated:
+        lines.append(f"  promised   {answer.nominated}, where pods are making way")
     if not answer.nodes:
         return "\n".join([*lines, "  there is no node"])
     return "\n".join([*lines, *_now(answer)])
@@ -44,8 +46,10 @@ def _now(answer: PodExplanation) -> list[str]:
 
 
 def _bound(answer: PodExplanation) -> list[str]:
-    how = "is on its way to" if answer.state == "binding" else "is on"
+    how = "is on" if answer.state == "bound" else "is on its way to"
     lines = [f"{answer.namespace}/{answer.name} {how} {answer.node}"]
+    if answer.state == "permit":
+        lines.append(f"  permit     {answer.message}")
     decision = answer.decision
     if decision is None:
         return [*lines, "  why is not known: it was placed before this scheduler started, or by another"]

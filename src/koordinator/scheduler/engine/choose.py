@@ -106,7 +106,9 @@ class Chooser:
         plain = not self._views and self._allowed is None and self._extra is None
         if plain:
             row = self._evaluation.choose(random)
-            if row is None or not len(self._cluster.nominator) or self.fits(row):
+            if row is None or not len(self._cluster.nominator):
+                return row
+            if not self._cluster.nominator.on(self._columns.names[row]):
                 return row
         return self._search(random)
 
@@ -125,15 +127,14 @@ class Chooser:
 
     def _strike(self, total: Totals) -> None:
         """Rule out, all at once, the nodes whose free resources have been promised to others."""
-        if self.ignored or not len(self._cluster.nominator):
+        nominator, columns = self._cluster.nominator, self._columns
+        need = None if self.ignored or not len(nominator) else self._need()
+        if need is None:
             return
-        taken, need = self._cluster.nominator.taken(self._pod), self._need()
-        if taken is None or need is None:
-            return
-        rows = np.flatnonzero((total >= 0) & taken.any(axis=1))
-        rows = rows[[row not in self._views for row in rows]] if self._views else rows
-        columns = self._columns
-        free = columns.allocatable[rows] - columns.requested[rows] - taken[rows]
+        rows = np.flatnonzero((total >= 0) & nominator.promised(columns.size))
+        if self._views:
+            rows = np.array([row for row in rows.tolist() if row not in self._views], dtype=np.intp)
+        free = columns.allocatable[rows] - columns.requested[rows] - nominator.taken(self._pod, rows)
         short = (need > free) & (need > 0)
         struck = short.any(axis=1)
         total[rows[struck]] = INFEASIBLE

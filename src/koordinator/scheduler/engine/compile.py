@@ -79,23 +79,11 @@ class Compiled:
         stuck = np.zeros(columns.size, dtype=np.bool_)
         alive = columns.alive[: columns.size]
         self._count_excluded(diagnosis, alive, rows, stuck)
-        rows = rows[alive[rows]]
-        for plugin in self.filters:
-            codes = run_filter(plugin, self, columns, rows)
-            refused = codes != 0
-            if refused.any():
-                diagnosis.plugins.add(plugin.name)
-                stuck[rows[codes & UNRESOLVABLE != 0]] = True
-                self._count(diagnosis, plugin, codes[refused], columns)
-                rows = rows[~refused]
-        diagnosis.unresolvable = stuck
+        objections = Objections(self, columns)
+        objections.look(rows)
+        objections.tell(diagnosis)
+        diagnosis.unresolvable = stuck | objections.stuck[: columns.size]
         return diagnosis
-
-    def _count(self, diagnosis: Diagnosis, plugin: FilterPlugin, codes: Ints, columns: Columns) -> None:
-        found, counts = np.unique(codes & ~UNRESOLVABLE, return_counts=True)
-        for code, count in zip(found.tolist(), counts.tolist(), strict=True):
-            for reason in plugin.explain(self.state, code, columns):
-                diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
 
     def _count_excluded(self, diagnosis: Diagnosis, alive: Bools, rows: NDArray[np.intp], stuck: Bools) -> None:
         if self.only is None:
@@ -126,3 +114,46 @@ def _conflict(plugins: list[str]) -> Status:
     one = len(plugins) == 1
     named = f"plugin {plugins[0]}" if one else f"plugin(s) [{' '.join(plugins)}] simultaneously"
     return Status(Code.UNSCHEDULABLE_AND_UNRESOLVABLE, (f"node(s) didn't satisfy {named}",), plugins[0])
+
+
+class Objections:
+    """Per row the first filter that refuses, and its code; kept so that rows which move can be looked at again alone."""
+
+    def __init__(self, compiled: Compiled, columns: Columns) -> None:
+        self._compiled, self._columns = compiled, columns
+        self._by: NDArray[np.int16] = np.full(columns.capacity, -1, dtype=np.int16)
+        self._codes: Ints = np.zeros(columns.capacity, dtype=np.int64)
+        self._counts: dict[tuple[int, int], int] = {}
+        self.stuck: Bools = np.zeros(columns.capacity, dtype=np.bool_)
+        """Rows where evicting pods cannot help."""
+
+    def look(self, rows: NDArray[np.intp]) -> None:
+        """Ask the filters about rows, for the first time or again."""
+        self._add(rows, -1)
+        self._by[rows], self._codes[rows], self.stuck[rows] = -1, 0, False
+        left = rows[self._columns.alive[rows]]
+        for index, plugin in enumerate(self._compiled.filters):
+            codes = run_filter(plugin, self._compiled, self._columns, left)
+            refused = codes != 0
+            if refused.any():
+                where = left[refused]
+                self._by[where], self._codes[where] = index, codes[refused] & ~UNRESOLVABLE
+                self.stuck[where] = codes[refused] & UNRESOLVABLE != 0
+                left = left[~refused]
+        self._add(rows, 1)
+
+    def _add(self, rows: NDArray[np.intp], sign: int) -> None:
+        rows = rows[self._by[rows] >= 0]
+        for index in np.unique(self._by[rows]).tolist():
+            found, counts = np.unique(self._codes[rows[self._by[rows] == index]], return_counts=True)
+            for code, count in zip(found.tolist(), counts.tolist(), strict=True):
+                self._counts[index, code] = self._counts.get((index, code), 0) + sign * count
+
+    def tell(self, diagnosis: Diagnosis) -> None:
+        """Add who refused, and why how often."""
+        for (index, code), count in sorted(self._counts.items()):
+            if count:
+                plugin = self._compiled.filters[index]
+                diagnosis.plugins.add(plugin.name)
+                for reason in plugin.explain(self._compiled.state, code, self._columns):
+                    diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count

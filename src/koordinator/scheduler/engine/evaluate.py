@@ -10,11 +10,10 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from msgspec import structs
 from numpy.typing import NDArray
 
 from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, Rows
-from koordinator.scheduler.engine.compile import Compiled, run_filter
+from koordinator.scheduler.engine.compile import Compiled, Objections, run_filter
 from koordinator.scheduler.engine.framework import Diagnosis, FilterPlugin, PluginFailed, ScorePlugin, Status
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
@@ -88,12 +87,13 @@ class Evaluation:
         self.filters, self.scores = compiled.filters, compiled.scores
         self.compiled = compiled
         self.position = -1
-        self._diagnosis: Diagnosis | None = None
+        self._objections: Objections | None = None
         self._diagnosed_at = -1
         self._allocate()
 
     def _allocate(self) -> None:
         capacity = self.columns.capacity
+        self._objections = None
         self.best = Best(capacity)
         self.refused: Bools = np.zeros((len(self.filters), capacity), dtype=np.bool_)
         self.raw = {i: np.zeros(capacity, dtype=np.int64) for i, (plugin, _) in enumerate(self.scores) if plugin.normalizes}
@@ -211,12 +211,25 @@ class Evaluation:
         return parts
 
     def diagnose(self) -> Diagnosis:
-        """Why no row is feasible. Pods that look alike are told the same as long as nothing moves."""
-        if self._diagnosis is None or self._diagnosed_at != self.position:
-            self._diagnosis = self.compiled.diagnose(self.columns, np.arange(self.columns.size))
-            self._diagnosed_at = self.position
-        known = self._diagnosis
-        return structs.replace(known, reasons=dict(known.reasons), plugins=set(known.plugins))
+        """Why no row is feasible: rows that have moved since somebody asked are looked at again."""
+        columns = self.columns
+        if self._objections is None or columns.capacity != len(self.total) or not self._follow(self._objections):
+            self._objections = Objections(self.compiled, columns)
+            self._objections.look(np.arange(columns.size))
+        self._diagnosed_at = columns.position
+        diagnosis = Diagnosis(nodes=len(columns), reasons={}, plugins=set())
+        self._objections.tell(diagnosis)
+        diagnosis.unresolvable = self._objections.stuck[: columns.size].copy()
+        return diagnosis
+
+    def _follow(self, objections: Objections) -> bool:
+        """Look again at what has moved; False when that would be most, or cannot be told."""
+        changed = self.columns.changed_since(self._diagnosed_at)
+        if changed is None or len(changed[0]) * 4 > self.columns.size or any(plugin.far for plugin in self.filters):
+            return False
+        if changed[0]:
+            objections.look(np.array(changed[0], dtype=np.intp))
+        return True
 
 
 class Restricted:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from koordinator.scheduler.engine.columns import Column, Columns, Ints
+from koordinator.scheduler.engine.columns import Bools, Column, Columns, Ints
 from koordinator.scheduler.engine.namelog import NameLog
 from koordinator.scheduler.engine.pod import PodInfo
 
@@ -15,6 +16,7 @@ class Nominator:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._taken: dict[int, Column] = {}
+        self._promises = columns.column(np.int32)
         self._node_of: dict[str, str] = {}
         self._pods: dict[str, dict[str, PodInfo]] = {}
         self.log = NameLog()
@@ -62,18 +64,19 @@ class Nominator:
 
     # -- as columns ----------------------------------------------------------------------------------------------------
 
-    def taken(self, pod: PodInfo) -> Ints | None:
-        """Per row and resource what pods take that are promised the node and come before ``pod`` there; None for nothing.
+    def promised(self, rows: int) -> Bools:
+        """Per row, of the first ``rows``, whether somebody has been promised the node."""
+        return self._promises.values[:rows] > 0
 
-        Rows of nodes without promises are zero.
-        """
-        found = [column.values[: self._columns.size] for priority, column in self._taken.items() if priority >= pod.priority]
-        if not found:
-            return None
-        total: Ints = found[0].copy() if len(found) == 1 else np.sum(found, axis=0)
-        own = self._columns.row_of.get(self.node_of(pod.uid))
-        if own is not None:
-            total[own] -= self._pods[self.node_of(pod.uid)][pod.uid].template.vector(self._columns)
+    def taken(self, pod: PodInfo, rows: NDArray[np.intp]) -> Ints:
+        """Per row and resource what pods take that are promised the node and come before ``pod`` there."""
+        total: Ints = np.zeros((len(rows), self._columns.width), dtype=np.int64)
+        for priority, column in self._taken.items():
+            if priority >= pod.priority:
+                total += column.values[rows]
+        own = self.node_of(pod.uid)
+        if own:
+            total[rows == self._columns.row_of.get(own, -1)] -= pod.template.vector(self._columns)
         return total
 
     def node_added(self, name: str) -> None:
@@ -89,3 +92,4 @@ class Nominator:
         if column is None:
             column = self._taken[info.priority] = self._columns.resource_column()
         column.values[row] += sign * info.template.vector(self._columns)
+        self._promises.values[row] += sign

@@ -64,7 +64,8 @@ def test_every_objection_of_every_node_and_the_smallest_change_first():
     answer = world.why("big")
     assert (answer.state, answer.attempts, answer.fitting, answer.nodes) == ("unschedulable", 1, 0, 3)
     assert answer.message == (
-        "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) were unschedulable. "
+        "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: yes}, "
+        "1 node(s) were unschedulable. "
         "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     )
     assert [(one.plugin, one.reason, one.preempt_might_help, one.nodes) for one in answer.groups] == [

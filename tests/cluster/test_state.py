@@ -58,3 +58,24 @@ def test_an_unusable_directory_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="choose another with --data"):
         DataDir(tmp_path / "file" / "data").create()
+
+
+def test_a_directory_that_may_not_be_used_is_one_sentence(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(Unavailable, match=f"data directory {file}/data: .*Not a directory; choose another with --data"):
+        DataDir(file / "data").create()
+    with pytest.raises(Unavailable, match="No such file or directory; choose another with --data"):
+        DataDir(tmp_path / "absent").lock()
+    assert DataDir(file / "data").running() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
+def test_another_users_directory_is_one_sentence(data):
+    data.write(state(os.getpid(), 1))
+    code = (
+        "import os, pathlib; from koordinator.cluster.state import DataDir; os.setgid(65534); os.setuid(65534); "
+        f"DataDir(pathlib.Path({str(data.root)!r})).running()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"Unavailable: data directory {data.root}: {data.run_file}: Permission denied" in done.stderr

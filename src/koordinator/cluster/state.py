@@ -54,13 +54,14 @@ class DataDir:
             for folder in (self.root, self.logs):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as err:
-            raise Unavailable(
-                f"data directory {self.root}", f"{err.filename}: {err.strerror}", "choose another with --data"
-            ) from err
+            raise self._barred(err) from err
 
     def lock(self) -> int:
         """Hold the directory until the process ends; returns the descriptor that holds it. Raises Unavailable when held."""
-        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as err:
+            raise self._barred(err) from err
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -79,12 +80,20 @@ class DataDir:
         temporary.replace(self.run_file)
 
     def running(self) -> RunState | None:
-        """The cluster that runs on this directory, None when there is none (a stale file does not count)."""
+        """The cluster that runs on this directory, None when there is none (a stale file does not count).
+
+        Raises Unavailable when the directory may not be looked into.
+        """
         try:
             state = msgspec.json.decode(self.run_file.read_bytes(), type=RunState)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             return None
+        except OSError as err:
+            raise self._barred(err) from err
         return state if start_ticks(state.pid) == state.start_ticks else None
+
+    def _barred(self, err: OSError) -> Unavailable:
+        return Unavailable(f"data directory {self.root}", f"{err.filename}: {err.strerror}", "choose another with --data")
 
     def must_run(self) -> RunState:
         """Raises Unavailable when no cluster runs here."""

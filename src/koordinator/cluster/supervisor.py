@@ -89,10 +89,11 @@ class Supervisor:
         """Fork the component's process. Returns at once."""
         ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
         gc.freeze()
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             os.close(ready_read)
-            self._become(component, ready_write)
+            self._become(component, ready_write, parent)
         os.close(ready_write)
         self._children[pid] = _Child(component, pid, self._clock.monotonic(), ready_read)
         self._last_pids[component.name] = pid
@@ -192,12 +193,14 @@ class Supervisor:
     def _note_stop(self, number: int, _frame: object) -> None:
         self._stop_signal = number
 
-    def _become(self, component: Component, ready_fd: int) -> NoReturn:
+    def _become(self, component: Component, ready_fd: int, parent: int) -> NoReturn:
         """What the forked child does instead of returning: never comes back into the parent's code."""
         code = 1
         try:
             os.setsid()
             _name_process(f"koord-{component.name}")
+            if os.getppid() != parent:  # it died before we asked to be told
+                os._exit(code)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)

@@ -33,6 +33,7 @@ class Story:
     """The cluster in a user's words."""
 
     def __init__(self, cluster):
+        self._root = cluster.data.root
         self._environment = {**os.environ, "KUBECONFIG": str(cluster.data.kubeconfig), "HOME": str(cluster.data.root)}
 
     def kubectl(self, *arguments, given="", check=True):
@@ -42,6 +43,12 @@ class Story:
         )
         assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done
+
+    def plan(self, node, given):
+        """What `koord plan overcommit` says of a proposed configuration."""
+        command = [sys.executable, "-m", "koordinator", "plan", "overcommit", "--data", str(self._root), "-f", "-"]
+        command += ["--node", node, "-o", "json"]
+        return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
 
     def apply(self, *objects):
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
@@ -208,6 +215,25 @@ def test_batch_resources_vanish_when_reports_are_stale_or_colocation_is_off(stor
     story.configure(colocation_config={**COLOCATION, "enable": False})
     for node in ("stale", "other"):
         story.sells(node, {**NONE, MID_CPU: None, MID_MEMORY: None})
+
+
+def test_a_plan_says_what_a_configuration_would_sell_before_it_is_applied(story):
+    story.node("planned")
+    story.report("planned")
+    story.sells("planned", {BATCH_CPU: 11000, BATCH_MEMORY: 44 * GIB})
+    config = {**COLOCATION, "cpuReclaimThresholdPercent": 60}
+    done = story.plan("planned", json.dumps({"colocation-config": config}))
+    (plan,) = json.loads(done.stdout)
+    sides = [plan["current"]["sold"][BATCH_CPU], plan["proposed"]["sold"][BATCH_CPU]]
+    assert sides == [11000, 8600]
+    parts = plan["proposed"]["parts"]["batch-cpu"]
+    assert parts["capacity"] - parts["system"] - parts["highPriority"] - parts["margin"] == parts["batch"] == 8600
+    assert story.amounts("planned", BATCH_CPU) == {BATCH_CPU: 11000}
+    story.configure(colocation_config=config)
+    story.sells("planned", {BATCH_CPU: 8600})
+    refused = story.plan("planned", "colocation-config: {degradeTimeMinutes: 0}")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("koord: standard input: colocation-config: degradeTimeMinutes is 0")
 
 
 def test_an_absurd_report_is_told_and_sells_nothing(story):

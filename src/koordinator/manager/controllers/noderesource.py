@@ -97,6 +97,11 @@ class NodeResources:
         self._topologies: dict[str, Topology] = {}
         self._devices: dict[str, Device] = {}
 
+    @property
+    def waiting(self) -> int:
+        """Nodes that want work now."""
+        return len(self._queue)
+
     async def run(self) -> None:
         await self._queue.serve(self.work)
 

@@ -46,6 +46,10 @@ class PassQueue:
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
 
+    def __len__(self) -> int:
+        """Names that want work now."""
+        return len(self._ready)
+
     def mark(self, name: str) -> None:
         """``name`` wants work now."""
         self._ready.add(name)

@@ -56,6 +56,9 @@ class Controllers:
         self._pods = informers.follow(pods_for(gates))
         self._resources = self._node_resources()
         self._metric_objects, self._slo_objects = self._per_node()
+        metrics.queue("noderesource", lambda: self._resources.waiting)
+        metrics.queue("nodemetric", lambda: len(self._metric_objects.queue))
+        metrics.queue("nodeslo", lambda: len(self._slo_objects.queue))
         self._listen_to_nodes()
         self._listen_to_the_rest()
         known: dict[str, Runner] = {

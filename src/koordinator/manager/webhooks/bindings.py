@@ -3,13 +3,15 @@
 Whatever is not clearly a foreign binding in scope is allowed: a broken guard must not stop scheduling.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from koordinator.api import keys
 from koordinator.api.core import Pod
 from koordinator.manager.webhooks.admission import ALLOWED, Answer, Request, denied
+
+FindPod = Callable[[str, str], Awaitable[Pod | None]]
 
 MESSAGE = "binding denied: username is not in the allowed list"
 
@@ -26,21 +28,19 @@ class BindingRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BindingWebhook:
-    """``validate`` answers. ``pod`` reads the informer's cache; ``decided`` counts decisions."""
+    """``validate`` answers. ``pod`` finds a pod by namespace and name, None when it cannot; ``decided`` counts decisions."""
 
-    def __init__(
-        self, rules: BindingRules, pod: Callable[[str], Pod | None], decided: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, rules: BindingRules, pod: FindPod, decided: Callable[[str], None] = lambda _: None) -> None:
         self._rules, self._pod, self._decided = rules, pod, decided
 
     async def validate(self, request: Request) -> Answer:
         ours = request.concerns("pods", subresource="binding") and request.operation == "CREATE"
-        decision = self._decide(request) if ours and self._rules.users else ""
+        decision = await self._decide(request) if ours and self._rules.users else ""
         if decision:
             self._decided(decision)
         return denied(403, MESSAGE) if decision == "denied" else ALLOWED
 
-    def _decide(self, request: Request) -> str:
+    async def _decide(self, request: Request) -> str:
         """Which rule decides; empty when none does."""
         rules = self._rules
         if any(part in request.user_info.username for part in rules.users):
@@ -51,7 +51,7 @@ class BindingWebhook:
             return ""
         if "*" not in rules.namespaces and request.namespace not in rules.namespaces:
             return "out_of_scope"
-        return self._decide_by_pod(self._pod(f"{request.namespace}/{request.name}"))
+        return self._decide_by_pod(await self._pod(request.namespace, request.name))
 
     def _decide_by_pod(self, pod: Pod | None) -> str:
         if pod is None:

@@ -12,7 +12,7 @@ from koordinator.api.config import ClusterColocationProfile
 from koordinator.api.core import ConfigMap, Namespace, Pod, PriorityClass
 from koordinator.api.meta import LabelSelector
 from koordinator.api.quota import ElasticQuota, ElasticQuotaProfile
-from koordinator.api.registry import NAMESPACES, PRIORITY_CLASSES
+from koordinator.api.registry import NAMESPACES, PODS, PRIORITY_CLASSES
 from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.informer import Informer
@@ -137,6 +137,22 @@ class Quotas:
             return None
         profiles = sorted(self._profiles.by_index("tree", info.tree_id), key=lambda one: one.key)
         return profiles[0].spec.node_selector if profiles else None
+
+
+class PodFinder:
+    """A pod from the cache; from the API server where the cache may lag behind. None when there is none."""
+
+    def __init__(self, store: Store, pods: Informer[SeenPod]) -> None:
+        self._store, self._pods = store, pods
+
+    async def find(self, namespace: str, name: str) -> Pod | None:
+        cached = self._pods.get(f"{namespace}/{name}")
+        if cached is not None:
+            return cached
+        try:
+            return await self._store.get(PODS, name, namespace)
+        except ApiError:
+            return None
 
 
 class PodsByQuota:

@@ -31,7 +31,7 @@ from koordinator.manager.webhooks.registration import MUTATING, QUOTA_PATH, VALI
 from koordinator.manager.webhooks.reservations import ReservationWebhook
 from koordinator.manager.webhooks.server import Handler, WebhookServer
 from koordinator.manager.webhooks.service import WebhookService
-from koordinator.manager.webhooks.view import InformerView, PodsByQuota, Quotas
+from koordinator.manager.webhooks.view import InformerView, PodFinder, PodsByQuota, Quotas
 
 Served = Iterator[tuple[str, Handler]]
 
@@ -49,6 +49,7 @@ class Webhooks:
         gates: frozenset[str],
         config: Callable[[], dict[str, str]],
     ) -> None:
+        self._store = store
         self._clock, self._informers, self._metrics, self._options, self._gates = clock, informers, metrics, options, gates
         quotas = informers.follow(ELASTIC_QUOTAS), informers.follow(ELASTIC_QUOTA_PROFILES)
         self._pods = informers.follow(pods_for(gates))
@@ -105,8 +106,8 @@ class Webhooks:
             yield "/validate-pod", pods.validate
             rules = self._options.bindings if "BindingAdmissionWebhook" in self._gates else None
             if rules is not None:
-                pod = self._pods.get
-                yield "/validate-pod-binding", BindingWebhook(rules, pod, self._metrics.binding_decision).validate
+                find = PodFinder(self._store, self._pods).find
+                yield "/validate-pod-binding", BindingWebhook(rules, find, self._metrics.binding_decision).validate
 
     def _for_quotas(self) -> Served:
         topology = self._quotas.topology

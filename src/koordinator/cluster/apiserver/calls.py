@@ -101,7 +101,7 @@ class Call(msgspec.Struct):
 
 def _warning(text: str) -> str:
     """One entry of a Warning header (RFC 7234)."""
-    plain = " ".join(text.split())[:512].encode("ascii", "replace").decode()
+    plain = "".join(char if " " <= char <= "~" else "?" for char in " ".join(text.split())[:512])
     quoted = plain.replace("\\", "\\\\").replace('"', '\\"')
     return f'299 - "{quoted}"'
 

@@ -14,6 +14,7 @@ import msgspec
 
 from koordinator.clock import Clock
 from koordinator.errors import Unavailable
+from koordinator.kube.pauses import collect_when_quiet, settle
 
 if TYPE_CHECKING:
     from koordinator.cluster.apiserver.http import Handler
@@ -55,8 +56,9 @@ class RunningServer(msgspec.Struct, frozen=True):
 async def run(options: ApiServerOptions, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serve until cancelled. Raises: Unavailable (port taken, data directory in use, state damaged)."""
     async with serve(options, clock):
+        settle()  # what the store holds lives long: walking it again and again would hold answers up by a tenth of a second
         on_ready()
-        await asyncio.Event().wait()
+        await collect_when_quiet(clock, lambda: True)
 
 
 @contextlib.asynccontextmanager

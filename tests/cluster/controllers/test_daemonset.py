@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from cluster.controllers.workloads import LABELS, NOW, TEMPLATE, daemon_set, meta, node, of, owned_by, pod
 from koordinator.api.core import Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint
-from koordinator.cluster.controllers import daemon_revisions, daemonset
+from koordinator.cluster.controllers import daemonset
+from koordinator.cluster.controllers import history as daemon_revisions
 from koordinator.cluster.controllers.changes import Create, Delete, Patch, Tell
 from koordinator.cluster.controllers.daemon_placement import Placement, node_of, tied
 from koordinator.cluster.controllers.objects import ControllerRevision

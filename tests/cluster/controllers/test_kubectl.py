@@ -95,6 +95,36 @@ async def test_a_daemon_set_is_rolled_out_node_by_node_looked_back_at_and_undone
     await until(empty)
 
 
+async def test_a_stateful_set_keeps_its_names_through_scaling_and_rollouts(cluster, kubectl):
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    more = {"replicas": 3, "serviceName": "db", "volumeClaimTemplates": [claim]}
+    database = {**AGENT, "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {**AGENT["spec"], **more}}
+    await kubectl("apply", "-f", "-", manifest=database)
+    status = await kubectl("rollout", "status", "sts/db", "--timeout=20s")
+    assert "partitioned roll out complete: 3 new pods" in status or "rolling update complete 3 pods" in status
+    await kubectl("set", "image", "sts/db", "main=agent:2")
+    await kubectl("rollout", "status", "sts/db", "--timeout=20s")
+    images = await kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}")
+    assert images.split() == ["agent:2"] * 3
+    await kubectl("rollout", "undo", "sts/db")
+    await kubectl("rollout", "status", "sts/db", "--timeout=20s")
+    await kubectl("scale", "sts/db", "--replicas=1")
+
+    async def named(wanted):
+        return (await kubectl("get", "pods", "-o", "jsonpath={.items[*].metadata.name}")).split() == wanted
+
+    await until(lambda: named(["db-0"]))
+    await kubectl("scale", "sts/db", "--replicas=2")
+    await until(lambda: named(["db-0", "db-1"]))
+    claims = await kubectl("get", "pvc", "-o", "jsonpath={.items[*].metadata.name}")
+    assert claims.split() == ["data-db-0", "data-db-1", "data-db-2"], "volumes outlive their pods"
+    await kubectl("delete", "sts", "db")
+    await until(lambda: named([]))
+
+
 async def test_a_rollout_is_followed_looked_back_at_and_undone(cluster, kubectl):
     await kubectl("apply", "-f", "-", manifest=WEB)
     assert "successfully rolled out" in await kubectl("rollout", "status", "deployment/web", "--timeout=20s")

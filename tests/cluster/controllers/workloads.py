@@ -16,6 +16,10 @@ from koordinator.cluster.controllers.objects import (
     ReplicaSetSpec,
     ReplicaSetStatus,
     RollingUpdate,
+    StatefulRollingUpdate,
+    StatefulSet,
+    StatefulSetSpec,
+    StatefulSetUpdateStrategy,
 )
 
 NOW = 1_767_225_600.0
@@ -82,6 +86,21 @@ def daemon_set(name="agent", *, template=TEMPLATE, surge=0, unavailable=1, strat
             selector=LabelSelector(match_labels=LABELS),
             template=template,
             update_strategy=DaemonSetUpdateStrategy(type=strategy, rolling_update=update),
+            **spec,
+        ),
+    )
+
+
+def stateful_set(name="db", replicas=3, *, template=TEMPLATE, strategy="RollingUpdate", partition=None, **spec):
+    update = StatefulRollingUpdate(partition=partition) if strategy == "RollingUpdate" else None
+    return StatefulSet(
+        metadata=meta(name, labels=LABELS),
+        spec=StatefulSetSpec(
+            replicas=replicas,
+            selector=LabelSelector(match_labels=LABELS),
+            template=template,
+            service_name="db",
+            update_strategy=StatefulSetUpdateStrategy(type=strategy, rolling_update=update),
             **spec,
         ),
     )

@@ -13,7 +13,18 @@ from koordinator.cluster.controllers.zones import Pace
 from koordinator.errors import ConfigInvalid, readable
 from koordinator.kube.store import Store
 
-ALL = ("deployment", "replicaset", "daemonset", "job", "disruption", "garbage", "namespace", "node-lifecycle", "pod-garbage")
+ALL = (
+    "deployment",
+    "replicaset",
+    "daemonset",
+    "statefulset",
+    "job",
+    "disruption",
+    "garbage",
+    "namespace",
+    "node-lifecycle",
+    "pod-garbage",
+)
 COMPONENT = "koord-controllers"
 
 
@@ -74,12 +85,13 @@ def check(options: ControllersOptions) -> None:
 
 def build(hub: Hub, options: ControllersOptions, clock: Clock) -> list[Controller]:
     """The controllers that were asked for. The garbage collector comes last: it takes the views as the others typed them."""
-    from koordinator.cluster.controllers import collector, daemons, namespaces, nodewatch, workloads
+    from koordinator.cluster.controllers import collector, daemons, namespaces, nodewatch, statefuls, workloads
 
     makers: dict[str, Callable[[], Any]] = {
         "deployment": lambda: workloads.DeploymentController(hub, clock),
         "replicaset": lambda: workloads.ReplicaSetController(hub, clock),
         "daemonset": lambda: daemons.DaemonSetController(hub, clock),
+        "statefulset": lambda: statefuls.StatefulSetController(hub, clock),
         "job": lambda: workloads.JobController(hub, clock),
         "disruption": lambda: workloads.DisruptionController(hub, clock),
         "namespace": lambda: namespaces.NamespaceController(hub, clock),

@@ -8,9 +8,8 @@ import msgspec
 from koordinator.api.core import Node, Pod
 from koordinator.api.registry import PODS
 from koordinator.api.selectors import is_empty, matches, problem
-from koordinator.cluster.controllers import daemon_revisions as history
+from koordinator.cluster.controllers import history, rollout
 from koordinator.cluster.controllers import pods as pods_
-from koordinator.cluster.controllers import rollout
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
 from koordinator.cluster.controllers.daemon_placement import Belongs, Placement, node_of, tied, tolerations
 from koordinator.cluster.controllers.objects import CONTROLLER_REVISIONS, DAEMON_SETS, ControllerRevision, DaemonSet
@@ -71,11 +70,13 @@ def reconcile(daemon_set: DaemonSet, known: Known, now: float) -> Outcome:
         state = _look(daemon_set, pods.mine, known.nodes, now)
     except ValueError as err:
         return Outcome([Tell(daemon_set, "InvalidTemplate", str(err), "Warning")])
-    recorded = history.record(daemon_set, state.digest, past.mine)
+    recorded = history.record(daemon_set, DAEMON_SETS, state.digest, past.mine)
     losers, waits = _losers(state)
     changes = [*recorded, *_status(state), *_deletions(state, losers), *_creations(state)]
     if not recorded:
-        changes += history.forget(daemon_set, past.mine, pods.mine, state.digest)
+        changes += history.forget(
+            daemon_set, past.mine, [state.digest, *(pod.labels.get(history.HASH, "") for pod in pods.mine)]
+        )
     return Outcome(changes, min([*waits, *_until_available(state)], default=None))
 
 

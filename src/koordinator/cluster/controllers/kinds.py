@@ -3,6 +3,7 @@
 from koordinator.api.meta import Object
 from koordinator.api.registry import PODS, Resource
 from koordinator.cluster.controllers.objects import (
+    CLAIMS,
     CONTROLLER_REVISIONS,
     DAEMON_SETS,
     DEPLOYMENTS,
@@ -10,6 +11,7 @@ from koordinator.cluster.controllers.objects import (
     JOBS,
     NAMESPACES,
     REPLICA_SETS,
+    STATEFUL_SETS,
 )
 
 
@@ -26,6 +28,7 @@ OWNED: tuple[Resource[Object], ...] = (
     REPLICA_SETS,
     DEPLOYMENTS,
     DAEMON_SETS,
+    STATEFUL_SETS,
     CONTROLLER_REVISIONS,
     JOBS,
     DISRUPTION_BUDGETS,
@@ -33,8 +36,7 @@ OWNED: tuple[Resource[Object], ...] = (
     _kind("", "secrets", "Secret"),
     _kind("", "services", "Service"),
     _kind("", "serviceaccounts", "ServiceAccount"),
-    _kind("", "persistentvolumeclaims", "PersistentVolumeClaim"),
-    _kind("apps", "statefulsets", "StatefulSet"),
+    CLAIMS,
     LEASES,
     NODES,
     NAMESPACES,

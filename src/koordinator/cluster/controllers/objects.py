@@ -98,6 +98,49 @@ class DaemonSet(Object):
     status: DaemonSetStatus = msgspec.field(default_factory=DaemonSetStatus)
 
 
+class StatefulRollingUpdate(Struct):
+    partition: int | None = None
+
+
+class StatefulSetUpdateStrategy(Struct):
+    type: str = "RollingUpdate"
+    rolling_update: StatefulRollingUpdate | None = None
+
+
+class Ordinals(Struct):
+    start: int = 0
+
+
+class StatefulSetSpec(Struct):
+    replicas: int | None = None
+    selector: LabelSelector | None = None
+    template: Template = msgspec.field(default_factory=dict)
+    service_name: str = ""
+    pod_management_policy: str = "OrderedReady"
+    update_strategy: StatefulSetUpdateStrategy = msgspec.field(default_factory=StatefulSetUpdateStrategy)
+    volume_claim_templates: list[dict[str, Any]] | None = None
+    min_ready_seconds: int = 0
+    revision_history_limit: int | None = None
+    ordinals: Ordinals = msgspec.field(default_factory=Ordinals)
+
+
+class StatefulSetStatus(Struct):
+    observed_generation: int = 0
+    replicas: int = 0
+    ready_replicas: int = 0
+    current_replicas: int = 0
+    updated_replicas: int = 0
+    available_replicas: int = 0
+    current_revision: str = ""
+    update_revision: str = ""
+    collision_count: int | None = None
+
+
+class StatefulSet(Object):
+    spec: StatefulSetSpec = msgspec.field(default_factory=StatefulSetSpec)
+    status: StatefulSetStatus = msgspec.field(default_factory=StatefulSetStatus)
+
+
 class ControllerRevision(Object):
     data: dict[str, Any] | None = None
     revision: int = 0
@@ -191,9 +234,11 @@ class CustomResourceDefinition(Object):
 REPLICA_SETS = Resource("apps", "v1", "replicasets", "ReplicaSet", ReplicaSet)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", Deployment)
 DAEMON_SETS = Resource("apps", "v1", "daemonsets", "DaemonSet", DaemonSet)
+STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet", StatefulSet)
 CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision", ControllerRevision)
 JOBS = Resource("batch", "v1", "jobs", "Job", Job)
 DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", DisruptionBudget)
+CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", Object)
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", Namespace, namespaced=False)
 CUSTOM_RESOURCE_DEFINITIONS = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", CustomResourceDefinition, False

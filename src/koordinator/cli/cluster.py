@@ -23,7 +23,7 @@ def up(
         int, typer.Option(min=0, max=65535, help="Port of the API server on 127.0.0.1; 0 takes a free one.")
     ] = 7443,
     nodes: Annotated[int, typer.Option(min=0, help="Hollow nodes to add: no processes, modelled usage.")] = 0,
-    node_shape: Annotated[str, typer.Option(help="Their shape, e.g. 'cpu=64,memory=256Gi,zone=a|b|c'.")] = "",
+    node_shape: Annotated[str, typer.Option(help="Their shape, e.g. 'cpu=64,memory=256Gi,gpu=8:A100,numa=2,zone=a|b'.")] = "",
     this_machine: Annotated[
         bool | None,
         typer.Option(

@@ -149,6 +149,54 @@ class TopologySpreadConstraint(Struct):
     match_label_keys: list[str] | None = None
 
 
+class ClaimSource(Struct):
+    claim_name: str = ""
+    read_only: bool | None = None
+
+
+class ClaimTemplate(Struct):
+    """A claim that comes and goes with its pod; the claim is named ``<pod>-<volume>``."""
+
+    spec: Any = None
+
+
+class EphemeralSource(Struct):
+    volume_claim_template: ClaimTemplate | None = None
+
+
+class DiskSource(Struct):
+    """A network disk named in the pod itself: each of the old in-tree kinds in its own words."""
+
+    pd_name: str | None = None
+    volume_id: str | None = msgspec.field(default=None, name="volumeID")
+    monitors: list[str] | None = None
+    pool: str | None = None
+    image: str | None = None
+    iqn: str | None = None
+    read_only: bool | None = None
+
+
+class HostPathSource(Struct):
+    path: str = ""
+
+
+class Volume(Struct):
+    name: str = ""
+    persistent_volume_claim: ClaimSource | None = None
+    ephemeral: EphemeralSource | None = None
+    gce_persistent_disk: DiskSource | None = None
+    aws_elastic_block_store: DiskSource | None = None
+    rbd: DiskSource | None = None
+    iscsi: DiskSource | None = None
+    host_path: HostPathSource | None = None
+
+
+class PodResourceClaim(Struct):
+    name: str = ""
+    resource_claim_name: str | None = None
+    resource_claim_template_name: str | None = None
+
+
 class PodSchedulingGate(Struct):
     name: str
 
@@ -173,6 +221,8 @@ class PodSpec(Struct):
     active_deadline_seconds: int | None = None
     host_network: bool | None = None
     security_context: SecurityContext | None = None
+    volumes: list[Volume] | None = None
+    resource_claims: list[PodResourceClaim] | None = None
 
 
 class ContainerStateRunning(Struct):
@@ -256,12 +306,18 @@ class NodeDaemonEndpoints(Struct):
     kubelet_endpoint: DaemonEndpoint = msgspec.field(default_factory=DaemonEndpoint)
 
 
+class ContainerImage(Struct):
+    names: list[str] | None = None
+    size_bytes: int = 0
+
+
 class NodeStatus(Struct):
     capacity: Quantities | None = None
     allocatable: Quantities | None = None
     conditions: list[Condition] | None = None
     addresses: list[NodeAddress] | None = None
     daemon_endpoints: NodeDaemonEndpoints | None = None
+    images: list[ContainerImage] | None = None
 
 
 class Node(Object):
@@ -349,6 +405,28 @@ class ReplicaSetStatus(Struct):
 class ReplicaSet(Object):
     spec: ReplicaSetSpec = msgspec.field(default_factory=ReplicaSetSpec)
     status: ReplicaSetStatus = msgspec.field(default_factory=ReplicaSetStatus)
+
+
+class SelectingSpec(Struct):
+    """A workload's spec, as far as it says which pods are its own."""
+
+    selector: LabelSelector | None = None
+
+
+class StatefulSet(Object):
+    spec: SelectingSpec = msgspec.field(default_factory=SelectingSpec)
+
+
+class ServiceSpec(Struct):
+    selector: dict[str, str] | None = None
+
+
+class Service(Object):
+    spec: ServiceSpec = msgspec.field(default_factory=ServiceSpec)
+
+
+class ReplicationController(Object):
+    spec: ServiceSpec = msgspec.field(default_factory=ServiceSpec)
 
 
 class PodDisruptionBudgetSpec(Struct):

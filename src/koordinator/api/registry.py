@@ -17,6 +17,7 @@ from koordinator.api import (
     quota,
     reservation,
     slo,
+    storage,
 )
 from koordinator.api.meta import Object
 
@@ -59,6 +60,17 @@ EVENTS = Resource("", "v1", "events", "Event", core.Event)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", core.Lease)
 PRIORITY_CLASSES = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", core.PriorityClass, namespaced=False)
 REPLICA_SETS = Resource("apps", "v1", "replicasets", "ReplicaSet", core.ReplicaSet)
+STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet", core.StatefulSet)
+SERVICES = Resource("", "v1", "services", "Service", core.Service)
+REPLICATION_CONTROLLERS = Resource("", "v1", "replicationcontrollers", "ReplicationController", core.ReplicationController)
+PERSISTENT_VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", storage.PersistentVolume, namespaced=False)
+PERSISTENT_VOLUME_CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", storage.PersistentVolumeClaim)
+STORAGE_CLASSES = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", storage.StorageClass, namespaced=False)
+CSI_NODES = Resource("storage.k8s.io", "v1", "csinodes", "CSINode", storage.CSINode, namespaced=False)
+CSI_DRIVERS = Resource("storage.k8s.io", "v1", "csidrivers", "CSIDriver", storage.CSIDriver, namespaced=False)
+CSI_STORAGE_CAPACITIES = Resource(
+    "storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", storage.CSIStorageCapacity
+)
 POD_DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", core.PodDisruptionBudget)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", Object)
 JOBS = Resource("batch", "v1", "jobs", "Job", Object)

@@ -31,6 +31,7 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import WatchPlugin
 from koordinator.scheduler.engine.handle import Handle
+from koordinator.scheduler.engine.objects import Objects
 from koordinator.scheduler.engine.queue import SchedulingQueue, Where
 from koordinator.scheduler.explain.controller import Explanations
 from koordinator.scheduler.explain.explainer import Explainer
@@ -118,7 +119,8 @@ class App:
 
     @property
     def watchers(self) -> list[WatchPlugin]:
-        return [plugin for profile in self.profiles for plugin in profile.watchers]
+        kept = self.scheduler.cluster.shared(Objects).kept.values()
+        return [*kept, *(plugin for profile in self.profiles for plugin in profile.watchers)]
 
     @property
     def quiet(self) -> bool:

@@ -21,11 +21,14 @@ from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalan
 from koordinator.scheduler.plugins.default_binder import DefaultBinder
 from koordinator.scheduler.plugins.default_pre_bind import DefaultPreBind
 from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreemption
+from koordinator.scheduler.plugins.dynamic_resources import DynamicResources
+from koordinator.scheduler.plugins.image_locality import ImageLocality
 from koordinator.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from koordinator.scheduler.plugins.load_aware import args as load_aware
 from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
 from koordinator.scheduler.plugins.node_affinity import NodeAffinity
 from koordinator.scheduler.plugins.node_name import NodeName
+from koordinator.scheduler.plugins.node_ports import NodePorts
 from koordinator.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from koordinator.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
@@ -35,6 +38,10 @@ from koordinator.scheduler.plugins.scarce_resource_avoidance import ScarceResour
 from koordinator.scheduler.plugins.scheduling_gates import SchedulingGates
 from koordinator.scheduler.plugins.scheduling_hint import SchedulingHint
 from koordinator.scheduler.plugins.taint_toleration import TaintToleration
+from koordinator.scheduler.plugins.volumes.binding import VolumeBinding
+from koordinator.scheduler.plugins.volumes.limits import NodeVolumeLimits
+from koordinator.scheduler.plugins.volumes.restrictions import VolumeRestrictions
+from koordinator.scheduler.plugins.volumes.zone import VolumeZone
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +60,7 @@ class Entry(NamedTuple):
     reconfigure: Callable[[Any, Any], bool] | None = None
 
 
-PLANNED = frozenset(
-    (
-        *("NodePorts", "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"),
-        *("DynamicResources", "ImageLocality"),
-        *("NodeNUMAResource", "Reservation", "Coscheduling", "DeviceShare", "ElasticQuota"),
-    )
-)
+PLANNED = frozenset((*("NodeNUMAResource", "Reservation", "Coscheduling", "DeviceShare", "ElasticQuota"),))
 """Names that a configuration may use before the plugin is there: their arguments are validated, nothing runs."""
 
 
@@ -129,6 +130,17 @@ BUILT: tuple[Entry, ...] = (
         Kind(scheduling_hint.SchedulingHintArgs, checked=scheduling_hint.checked),
     ),
     Entry(DefaultPreBind, lambda handle, _: DefaultPreBind(handle.store, handle.clock)),
+    _plain(DynamicResources),
+    Entry(VolumeRestrictions, lambda handle, _: VolumeRestrictions(handle.cluster)),
+    Entry(NodeVolumeLimits, lambda handle, _: NodeVolumeLimits(handle.cluster)),
+    Entry(VolumeZone, lambda handle, _: VolumeZone(handle.cluster)),
+    Entry(
+        VolumeBinding,
+        lambda handle, args: VolumeBinding(handle.cluster, handle.store, handle.clock, args.bind_timeout_seconds),
+        KINDS["VolumeBinding"],
+    ),
+    Entry(NodePorts, lambda handle, _: NodePorts(handle.cluster)),
+    Entry(ImageLocality, lambda handle, _: ImageLocality(handle.cluster)),
     Entry(PodTopologySpread, lambda handle, args: PodTopologySpread(handle.cluster, args), KINDS["PodTopologySpread"]),
     Entry(InterPodAffinity, lambda handle, args: InterPodAffinity(handle.cluster, args), KINDS["InterPodAffinity"]),
     Entry(

@@ -12,9 +12,12 @@ from collections.abc import Callable, Hashable, Iterable
 
 import numpy as np
 
-from koordinator.api.core import Node
+from koordinator.api.core import Namespace, Node
+from koordinator.api.registry import NAMESPACES
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Change, Column
+from koordinator.scheduler.engine.events import Happening
+from koordinator.scheduler.engine.objects import Objects
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.selections import Labels, Lookup, Selection
 
@@ -274,12 +277,21 @@ class Residents:
 
     # -- namespaces ----------------------------------------------------------------------------------------------------
 
+    def follow_namespaces(self) -> None:
+        """Have namespaces watched; for plugins whose terms select them by labels."""
+        kept = self._cluster.shared(Objects).of(NAMESPACES, Happening.NAMESPACE)
+        if self._namespace not in kept.hearing:
+            kept.hearing.append(self._namespace)
+
+    def _namespace(self, one: Namespace, there: bool) -> None:
+        self.set_namespace(one.name, one.labels if there else None)
+
     def set_namespace(self, name: str, labels: Labels | None) -> None:
         """A namespace's labels; None when it is gone."""
         if self._namespaces.get(name) == labels:
             return
         if labels is None:
-            del self._namespaces[name]
+            self._namespaces.pop(name, None)
         else:
             self._namespaces[name] = dict(labels)
         moving = [one for one in self._known.values() if any(selection.reads_namespaces for selection in one.selections)]

@@ -102,6 +102,7 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
         self.args = args or InterPodAffinityArgs()
         self.residents = cluster.shared(Residents)
         self.residents.describe(_KIND, self._features)
+        self.residents.follow_namespaces()
 
     # -- who is alike --------------------------------------------------------------------------------------------------
 
@@ -267,7 +268,8 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         pods = Happening.POD_ADD | Happening.POD_UPDATE | Happening.POD_DELETE
-        return (pods, self._pod_matters), (Happening.NODE_ADD | Happening.NODE_LABEL, None)
+        nodes = Happening.NODE_ADD | Happening.NODE_LABEL
+        return (pods, self._pod_matters), (nodes | Happening.NAMESPACE, None)
 
     def _pod_matters(self, pod: PodInfo, event: ClusterEvent) -> bool:
         """A pod that it wants to be near has come, or one that kept it away has gone."""

@@ -1,8 +1,11 @@
 """Which pods belong together because a Service, ReplicaSet, ReplicationController or StatefulSet selects them."""
 
+from koordinator.api.core import ReplicaSet, ReplicationController, Service, StatefulSet
 from koordinator.api.meta import LabelSelector, OwnerReference
+from koordinator.api.registry import REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICES, STATEFUL_SETS
 from koordinator.api.selectors import Selector, compile_
 from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.objects import Objects
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.selections import Lookup, Selection
 
@@ -16,6 +19,22 @@ class Owners:
         self._services: dict[str, dict[str, tuple[Selection, Selector]]] = {}
         self._lookups: dict[str, Lookup[Selector]] = {}
         self._owners: dict[tuple[str, str, str], Selector] = {}
+        objects = cluster.shared(Objects)
+        objects.of(SERVICES).hearing.append(self._service)
+        objects.of(REPLICATION_CONTROLLERS).hearing.append(self._controller)
+        objects.of(REPLICA_SETS).hearing.append(self._workload)
+        objects.of(STATEFUL_SETS).hearing.append(self._workload)
+
+    def _service(self, service: Service, there: bool) -> None:
+        self.set_service(service.metadata.namespace, service.name, service.spec.selector if there else None)
+
+    def _controller(self, one: ReplicationController, there: bool) -> None:
+        wanted = LabelSelector(match_labels=one.spec.selector) if there and one.spec.selector else None
+        self.set_owner("ReplicationController", one.metadata.namespace, one.name, wanted)
+
+    def _workload(self, one: ReplicaSet | StatefulSet, there: bool) -> None:
+        kind = "ReplicaSet" if isinstance(one, ReplicaSet) else "StatefulSet"
+        self.set_owner(kind, one.metadata.namespace, one.name, one.spec.selector if there else None)
 
     def set_service(self, namespace: str, name: str, wanted: dict[str, str] | None) -> None:
         """A service's selector; None when the service is gone or has none."""

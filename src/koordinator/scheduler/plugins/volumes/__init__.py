@@ -1,0 +1,1 @@
+"""Plugins about persistent volumes, and what they know together."""

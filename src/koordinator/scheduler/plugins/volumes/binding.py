@@ -1,0 +1,239 @@
+"""VolumeBinding: a pod goes where its volumes are, or where they can be had; claims that waited for it are bound there."""
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from koordinator.api.registry import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from koordinator.api.storage import BOUND_BY_CONTROLLER, SELECTED_NODE, PersistentVolume, PersistentVolumeClaim
+from koordinator.clock import Clock
+from koordinator.kube.store import JsonObject, Store
+from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.columns import Change, Columns, Rows
+from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.scheduler.engine.framework import (
+    SKIP,
+    UNRESOLVABLE,
+    Code,
+    CycleState,
+    FilterPlugin,
+    PreBindPlugin,
+    PreFilterPlugin,
+    PreFilterResult,
+    ReservePlugin,
+    Status,
+    Verdict,
+)
+from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.plugins.volumes import matching
+from koordinator.scheduler.plugins.volumes.known import ClaimRef, Volumes, claims_of
+
+_CONFLICT, _UNMATCHED, _NO_ROOM, _GONE = 1, 2, 4, 8
+_REASONS = {
+    _CONFLICT: "node(s) had volume node affinity conflict",
+    _UNMATCHED: "node(s) didn't find available persistent volumes to bind",
+    _NO_ROOM: "node(s) did not have enough free storage",
+    _GONE: "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
+}
+_DECIDED = "VolumeBinding/decided"
+_POLL_SECONDS = 0.2
+
+
+class _Claims(NamedTuple):
+    """A pod's claims. ``problem`` says why the pod fits nowhere."""
+
+    bound: list[PersistentVolumeClaim]
+    waiting: list[PersistentVolumeClaim]
+    problem: str = ""
+
+
+class _Decided(NamedTuple):
+    """What is to be written: volumes for claims, and claims whose volume is to be made for the node."""
+
+    bindings: list[tuple[PersistentVolumeClaim, PersistentVolume]]
+    provisions: list[PersistentVolumeClaim]
+
+
+class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin):
+    name = "VolumeBinding"
+    reads = Change.LABELS
+
+    def __init__(self, cluster: Cluster, store: Store, clock: Clock, timeout_seconds: int = 600) -> None:
+        self._columns, self._store, self._clock, self._timeout = cluster.columns, store, clock, timeout_seconds
+        self.volumes = cluster.shared(Volumes)
+
+    # -- who is alike --------------------------------------------------------------------------------------------------
+
+    def individual(self, pod: PodInfo) -> Hashable:
+        """Where the bound volumes are; of the others what matters, and the state of all storage they could come from."""
+        if not pod.pod.spec.volumes:
+            return None
+        claims = self._claims(pod)
+        if claims.problem:
+            return claims.problem
+        where = tuple(self._whereabouts(claim) for claim in claims.bound)
+        return where, tuple(self._wish(claim) for claim in claims.waiting)
+
+    def _whereabouts(self, claim: PersistentVolumeClaim) -> Hashable:
+        volume = self.volumes.volume_of(claim)
+        return None if volume is None else repr(volume.spec.node_affinity)
+
+    def _wish(self, claim: PersistentVolumeClaim) -> Hashable:
+        known = self.volumes
+        spec, name = claim.spec, claim.class_name
+        ours = (name, repr(spec.resources), repr(spec.access_modes), spec.volume_mode, repr(spec.selector))
+        selected = (claim.metadata.annotations or {}).get(SELECTED_NODE)
+        stock = (claim.key, known.volumes.version, tuple(known.promised.items())) if known.by_class.get(name) else None
+        return ours, selected, stock, known.classes.version, known.drivers.version, known.capacities.version
+
+    def _claims(self, pod: PodInfo) -> _Claims:
+        bound: list[PersistentVolumeClaim] = []
+        waiting: list[PersistentVolumeClaim] = []
+        for ref in claims_of(pod.pod):
+            claim = self.volumes.claim(pod.namespace, ref.name)
+            if claim is None:
+                return _Claims([], [], _missing(ref, pod))
+            if problem := self._problem(ref, claim, pod):
+                return _Claims([], [], problem)
+            (bound if claim.bound else waiting).append(claim)
+        waiting.sort(key=matching.requested)
+        return _Claims(bound, waiting)
+
+    def _problem(self, ref: ClaimRef, claim: PersistentVolumeClaim, pod: PodInfo) -> str:
+        owners = claim.metadata.owner_references or ()
+        if ref.ephemeral and not any(one.controller and one.uid == pod.uid for one in owners):
+            return f"PVC {claim.key} was not created for pod {pod.key} (pod is not owner)"
+        if claim.metadata.deletion_timestamp is not None:
+            return f'persistentvolumeclaim "{ref.name}" is being deleted'
+        if claim.status.phase == "Lost":
+            return f'persistentvolumeclaim "{ref.name}" bound to non-existent persistentvolume "{claim.spec.volume_name}"'
+        if not claim.bound and (claim.spec.volume_name or not self.volumes.waits(claim)):
+            return "pod has unbound immediate PersistentVolumeClaims"
+        return ""
+
+    # -- filter --------------------------------------------------------------------------------------------------------
+
+    def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
+        if not pod.pod.spec.volumes or not claims_of(pod.pod):
+            return PreFilterResult(SKIP)
+        claims = state[self.name] = self._claims(pod)
+        if claims.problem:
+            return PreFilterResult(Status(Code.UNSCHEDULABLE_AND_UNRESOLVABLE, (claims.problem,)))
+        return None
+
+    def filter(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Verdict:
+        claims: _Claims = state[self.name]
+        codes = np.zeros(len(nodes.alive[rows]), dtype=np.int64)
+        for claim in claims.bound:
+            volume = self.volumes.volume_of(claim)
+            if volume is None:
+                codes |= _GONE
+            else:
+                codes[~matching.reachable(volume, nodes, rows)] |= _CONFLICT
+        if claims.waiting:
+            found = matching.outcome(self.volumes, claims.waiting, nodes, rows)
+            codes[found.unmatched] |= _UNMATCHED
+            codes[found.no_room] |= _NO_ROOM
+        codes[codes != 0] |= UNRESOLVABLE
+        return codes
+
+    def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
+        return [reason for bit, reason in _REASONS.items() if code & bit]
+
+    def events(self) -> Sequence[tuple[int, Hint | None]]:
+        kinds = Happening.CLAIM | Happening.VOLUME | Happening.STORAGE
+        return ((kinds | Happening.NODE_ADD | Happening.NODE_LABEL, None),)
+
+    # -- reserve -------------------------------------------------------------------------------------------------------
+
+    def reserve(self, state: CycleState, pod: PodInfo, node: str) -> Status | None:
+        """Decide again for this pod and node: others may have been promised a volume since."""
+        if not pod.pod.spec.volumes:
+            return None
+        claims = self._claims(pod)
+        if claims.problem:
+            return Status(Code.UNSCHEDULABLE, (claims.problem,))
+        if not claims.waiting:
+            return None
+        row = self._columns.row_of[node]
+        found = matching.outcome(self.volumes, claims.waiting, self._columns, slice(row, row + 1))
+        if found.unmatched[0] or found.no_room[0]:
+            return Status(Code.UNSCHEDULABLE, (_REASONS[_UNMATCHED if found.unmatched[0] else _NO_ROOM],))
+        decided = state[_DECIDED] = _Decided([], [])
+        for claim, volumes, choice in zip(claims.waiting, found.candidates, found.choices, strict=True):
+            if choice[0] < 0:
+                decided.provisions.append(claim)
+            else:
+                decided.bindings.append((claim, volumes[choice[0]]))
+                self.volumes.promised[volumes[choice[0]].name] = claim.key
+        return None
+
+    def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        self._settle(state.pop(_DECIDED, None))
+
+    def _settle(self, decided: _Decided | None) -> None:
+        for _, volume in decided.bindings if decided is not None else ():
+            self.volumes.promised.pop(volume.name, None)
+
+    # -- pre-bind ------------------------------------------------------------------------------------------------------
+
+    async def pre_bind(self, state: CycleState, pod: PodInfo, node: str) -> Status | None:
+        decided: _Decided | None = state.get(_DECIDED)
+        if decided is None:
+            return SKIP
+        for claim, volume in decided.bindings:
+            await self._write_binding(claim, volume)
+        for claim in decided.provisions:
+            meta = claim.metadata
+            patch = {"metadata": {"annotations": {SELECTED_NODE: node}, "resourceVersion": meta.resource_version}}
+            await self._store.patch(PERSISTENT_VOLUME_CLAIMS, meta.name, patch, meta.namespace)
+        failure = await self._bound([claim for claim, _ in decided.bindings] + decided.provisions, decided, node)
+        if failure is None:
+            self._settle(state.pop(_DECIDED))
+        return failure
+
+    async def _write_binding(self, claim: PersistentVolumeClaim, volume: PersistentVolume) -> None:
+        meta = claim.metadata
+        ref = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": meta.namespace, "name": meta.name}
+        patch: JsonObject = {
+            "metadata": {
+                "annotations": {BOUND_BY_CONTROLLER: "yes"},
+                "resourceVersion": volume.metadata.resource_version,
+            },
+            "spec": {"claimRef": {**ref, "uid": meta.uid, "resourceVersion": meta.resource_version}},
+        }
+        await self._store.patch(PERSISTENT_VOLUMES, volume.name, patch)
+
+    async def _bound(self, claims: list[PersistentVolumeClaim], decided: _Decided, node: str) -> Status | None:
+        """Wait until a controller has bound all claims."""
+        until = self._clock.monotonic() + self._timeout
+        triggered = {claim.key for claim in decided.provisions}
+        seen: set[str] = set()
+        while True:
+            now = [(claim, self.volumes.claims.get(claim.key)) for claim in claims]
+            for claim, current in now:
+                if current is None:
+                    return _failed(f'error getting PVC "{claim.key}": it is gone')
+                if current.metadata.uid != claim.metadata.uid:
+                    return _failed(f'PVC "{claim.key}" is another one now')
+                selected = (current.metadata.annotations or {}).get(SELECTED_NODE)
+                if selected == node:
+                    seen.add(claim.key)
+                elif claim.key in triggered & seen and not current.bound:
+                    return _failed(f'provisioning failed for PVC "{claim.name}"')
+            if all(current is not None and current.bound for _, current in now):
+                return None
+            if self._clock.monotonic() >= until:
+                return _failed(f"binding volumes: not bound after {self._timeout} seconds")
+            await self._clock.sleep(_POLL_SECONDS)
+
+
+def _missing(ref: ClaimRef, pod: PodInfo) -> str:
+    if ref.ephemeral:
+        return f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{ref.name}"'
+    return f'persistentvolumeclaim "{ref.name}" not found'
+
+
+def _failed(reason: str) -> Status:
+    return Status(Code.UNSCHEDULABLE, (reason,))

@@ -1,0 +1,80 @@
+"""What all volume plugins look up: a pod's claims, their volumes and classes, and what is promised but not yet written."""
+
+from typing import NamedTuple
+
+from koordinator.api.core import Pod
+from koordinator.api.registry import (
+    CSI_DRIVERS,
+    CSI_NODES,
+    CSI_STORAGE_CAPACITIES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    STORAGE_CLASSES,
+)
+from koordinator.api.storage import WAIT_FOR_FIRST_CONSUMER, PersistentVolume, PersistentVolumeClaim, StorageClass
+from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.events import Happening
+from koordinator.scheduler.engine.objects import Objects
+from koordinator.scheduler.engine.pod import PodInfo
+
+
+class ClaimRef(NamedTuple):
+    """A claim that a pod names. ``ephemeral``: it must have been made for this very pod."""
+
+    name: str
+    ephemeral: bool = False
+
+
+def claims_of(pod: Pod) -> list[ClaimRef]:
+    found = []
+    for volume in pod.spec.volumes or ():
+        if volume.persistent_volume_claim is not None:
+            found.append(ClaimRef(volume.persistent_volume_claim.claim_name))
+        elif volume.ephemeral is not None:
+            found.append(ClaimRef(f"{pod.metadata.name}-{volume.name}", ephemeral=True))
+    return found
+
+
+class Volumes:
+    """Claims, volumes and classes as the API server has them, and the promises of pods that are being bound."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        objects = cluster.shared(Objects)
+        self.claims = objects.of(PERSISTENT_VOLUME_CLAIMS, Happening.CLAIM)
+        self.volumes = objects.of(PERSISTENT_VOLUMES, Happening.VOLUME)
+        self.classes = objects.of(STORAGE_CLASSES, Happening.STORAGE)
+        self.drivers = objects.of(CSI_DRIVERS, Happening.STORAGE)
+        self.nodes = objects.of(CSI_NODES, Happening.STORAGE)
+        self.capacities = objects.of(CSI_STORAGE_CAPACITIES, Happening.STORAGE)
+        self.promised: dict[str, str] = {}
+        """Volume name → key of the claim that a pod in flight wants bound to it."""
+        self.by_class: dict[str, dict[str, PersistentVolume]] = {}
+        self.volumes.hearing.append(self._sort_volume)
+        self._class_of: dict[str, str] = {}
+
+    def _sort_volume(self, volume: PersistentVolume, there: bool) -> None:
+        before = self._class_of.pop(volume.name, None)
+        if before is not None:
+            self.by_class[before].pop(volume.name, None)
+        if there:
+            name = self._class_of[volume.name] = volume.spec.storage_class_name
+            self.by_class.setdefault(name, {})[volume.name] = volume
+
+    def claim(self, namespace: str, name: str) -> PersistentVolumeClaim | None:
+        return self.claims.get(f"{namespace}/{name}")
+
+    def of(self, pod: PodInfo) -> list[PersistentVolumeClaim]:
+        """The pod's claims that exist."""
+        found = (self.claim(pod.namespace, ref.name) for ref in claims_of(pod.pod))
+        return [claim for claim in found if claim is not None]
+
+    def volume_of(self, claim: PersistentVolumeClaim) -> PersistentVolume | None:
+        return self.volumes.get(claim.spec.volume_name) if claim.spec.volume_name else None
+
+    def class_of(self, claim: PersistentVolumeClaim) -> StorageClass | None:
+        return self.classes.get(claim.class_name)
+
+    def waits(self, claim: PersistentVolumeClaim) -> bool:
+        """Whether the claim is bound only when a pod that uses it has a node."""
+        known = self.class_of(claim)
+        return known is not None and known.volume_binding_mode == WAIT_FOR_FIRST_CONSUMER

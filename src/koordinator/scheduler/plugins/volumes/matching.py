@@ -1,0 +1,167 @@
+"""Which volume a claim may have on which node: those that exist, then those that could be made."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from koordinator.api import quantity, selectors
+from koordinator.api.core import NodeSelector
+from koordinator.api.storage import (
+    NO_PROVISIONER,
+    SELECTED_NODE,
+    CSIStorageCapacity,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    StorageClass,
+    TopologyTerm,
+)
+from koordinator.scheduler.engine.columns import Bools, Columns, Ints, Rows
+from koordinator.scheduler.plugins.selectors import terms
+from koordinator.scheduler.plugins.volumes.known import Volumes
+
+_STORAGE = "storage"
+
+
+class Outcome(NamedTuple):
+    """Per row: the place in ``candidates`` of the volume for each claim (-1: none), and what is wrong."""
+
+    candidates: list[list[PersistentVolume]]
+    choices: list[Ints]
+    unmatched: Bools
+    no_room: Bools
+
+
+def requested(claim: PersistentVolumeClaim) -> int:
+    """Bytes. Raises ValueError when they cannot be read."""
+    return quantity.value((claim.spec.resources.requests or {}).get(_STORAGE, 0))
+
+
+def capacity(volume: PersistentVolume) -> int:
+    return quantity.value((volume.spec.capacity or {}).get(_STORAGE, 0))
+
+
+def reachable(volume: PersistentVolume, nodes: Columns, rows: Rows) -> Bools:
+    """The nodes that a volume can be used on."""
+    affinity = volume.spec.node_affinity
+    required: NodeSelector | None = affinity.required if affinity is not None else None
+    if required is None:
+        return np.ones(len(nodes.alive[rows]), dtype=np.bool_)
+    return terms(required.node_selector_terms, nodes)(nodes, rows)
+
+
+def suitable(known: Volumes, claim: PersistentVolumeClaim) -> list[PersistentVolume]:
+    """Volumes that the claim could be bound to, smallest first; one that is reserved for it goes before all others."""
+    wanted, found = requested(claim), []
+    for volume in known.by_class.get(claim.class_name, {}).values():
+        reserved = volume.spec.claim_ref
+        if reserved is not None and not _is_for(volume, claim):
+            continue
+        if known.promised.get(volume.name, claim.key) != claim.key:
+            continue
+        if volume.metadata.deletion_timestamp is None and _fits(volume, claim) and capacity(volume) >= wanted:
+            found.append((reserved is None, capacity(volume), volume.name, volume))
+    return [one[-1] for one in sorted(found, key=lambda one: one[:3])]
+
+
+def _is_for(volume: PersistentVolume, claim: PersistentVolumeClaim) -> bool:
+    ref = volume.spec.claim_ref
+    if ref is None or (ref.namespace, ref.name) != (claim.metadata.namespace, claim.name):
+        return False
+    return not ref.uid or ref.uid == claim.metadata.uid
+
+
+def _fits(volume: PersistentVolume, claim: PersistentVolumeClaim) -> bool:
+    if volume.spec.claim_ref is None and volume.status.phase not in ("", "Available"):
+        return False
+    if (volume.spec.volume_mode or "Filesystem") != (claim.spec.volume_mode or "Filesystem"):
+        return False
+    if not set(claim.spec.access_modes or ()) <= set(volume.spec.access_modes or ()):
+        return False
+    return claim.spec.selector is None or selectors.matches(claim.spec.selector, volume.labels)
+
+
+def outcome(known: Volumes, claims: Sequence[PersistentVolumeClaim], nodes: Columns, rows: Rows) -> Outcome:
+    """For claims that wait for their first consumer."""
+    count = len(nodes.alive[rows])
+    unmatched, no_room = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
+    candidates, choices = [], []
+    taken: list[tuple[str, Bools]] = []
+    for claim in claims:
+        chosen = np.full(count, -1, dtype=np.int64)
+        volumes = [] if _selected(claim) else suitable(known, claim)
+        for place, volume in enumerate(volumes):
+            free = (chosen < 0) & reachable(volume, nodes, rows)
+            for name, where in taken:
+                if name == volume.name:
+                    free &= ~where
+            if free.any():
+                chosen[free] = place
+                taken.append((volume.name, free))
+        made, room = _provisionable(known, claim, nodes, rows)
+        none = chosen < 0
+        unmatched |= none & ~made
+        no_room |= none & made & ~room
+        candidates.append(volumes)
+        choices.append(chosen)
+    return Outcome(candidates, choices, unmatched, no_room)
+
+
+def _selected(claim: PersistentVolumeClaim) -> str:
+    """The node that a volume is being made for."""
+    return (claim.metadata.annotations or {}).get(SELECTED_NODE, "")
+
+
+def _provisionable(known: Volumes, claim: PersistentVolumeClaim, nodes: Columns, rows: Rows) -> tuple[Bools, Bools]:
+    """Where a volume may be made for the claim, and where there is room for it."""
+    count = len(nodes.alive[rows])
+    class_ = known.class_of(claim)
+    if class_ is None or class_.provisioner in ("", NO_PROVISIONER):
+        return np.zeros(count, dtype=np.bool_), np.ones(count, dtype=np.bool_)
+    if node := _selected(claim):
+        here = nodes.node_names.values[rows] == nodes.node_names.id_of(node)
+        return here, np.ones(count, dtype=np.bool_)
+    return _allowed(class_.allowed_topologies or [], nodes, rows), _room(known, class_, requested(claim), nodes, rows)
+
+
+def _allowed(topologies: Sequence[TopologyTerm], nodes: Columns, rows: Rows) -> Bools:
+    """Any of the terms, each with all its keys; no terms allow every node."""
+    count = len(nodes.alive[rows])
+    if not topologies:
+        return np.ones(count, dtype=np.bool_)
+    allowed = np.zeros(count, dtype=np.bool_)
+    for one in topologies:
+        fits = np.ones(count, dtype=np.bool_)
+        for wanted in one.match_label_expressions or ():
+            label = nodes.label(wanted.key)
+            fits &= np.isin(label.values[rows], [label.id_of(value) for value in wanted.values])
+        allowed |= fits
+    return allowed
+
+
+def _room(known: Volumes, class_: StorageClass, wanted: int, nodes: Columns, rows: Rows) -> Bools:
+    """Where a driver that tells how much storage is left has enough."""
+    count = len(nodes.alive[rows])
+    driver = known.drivers.get(class_.provisioner)
+    if driver is None or not driver.spec.storage_capacity:
+        return np.ones(count, dtype=np.bool_)
+    room = np.zeros(count, dtype=np.bool_)
+    for one in known.capacities.items.values():
+        if one.storage_class_name == class_.name and _holds(one, wanted):
+            room |= _in_topology(one, nodes, rows)
+    return room
+
+
+def _holds(one: CSIStorageCapacity, wanted: int) -> bool:
+    limit = one.maximum_volume_size if one.maximum_volume_size is not None else one.capacity
+    return limit is not None and quantity.value(limit) >= wanted
+
+
+def _in_topology(one: CSIStorageCapacity, nodes: Columns, rows: Rows) -> Bools:
+    """A capacity without topology can be reached from nowhere."""
+    selector = one.node_topology
+    if selector is None:
+        return np.zeros(len(nodes.alive[rows]), dtype=np.bool_)
+    places = np.arange(nodes.size)[rows].tolist()
+    reached = [bool(nodes.names[row]) and selectors.matches(selector, nodes.labels_of(row)) for row in places]
+    return np.array(reached, dtype=np.bool_)

@@ -84,7 +84,7 @@ class Server:
             ticker.cancel()
             self.reader.stop()
             await self.store.close()
-            await self.webhooks.close()
+            self.webhooks.close()
             await self.logs.close()
 
     async def _tick(self) -> None:

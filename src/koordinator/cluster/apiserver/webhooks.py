@@ -1,10 +1,11 @@
 """Admission webhooks: configurations made ready, and the HTTPS call with its AdmissionReview."""
 
+import asyncio
 import base64
 import binascii
 import ssl
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import structlog
@@ -16,13 +17,11 @@ from koordinator.cluster.apiserver.calls import Call
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
 from koordinator.cluster.apiserver.kinds.cel import CelError, Program
 from koordinator.cluster.apiserver.kinds.hooks import ClientConfig, Rule, ServiceReference, Webhook, compile_condition
+from koordinator.cluster.apiserver.posting import Place, Poster, PostFailed, split
 from koordinator.cluster.apiserver.refusals import Refused, broken
 from koordinator.cluster.apiserver.store import Store
 from koordinator.kube import patches
 from koordinator.kube.errors import ApiError
-
-if TYPE_CHECKING:
-    import aiohttp
 
 _log = structlog.get_logger(__name__)
 
@@ -131,16 +130,15 @@ class CallFailed(Exception):
 
 
 class WebhookCaller:
-    """Calls webhooks; keeps one HTTP session and one TLS context per CA."""
+    """Calls webhooks; keeps connections, and one TLS context per CA."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._session: aiohttp.ClientSession | None = None
+        self._poster = Poster()
         self._contexts: dict[str, ssl.SSLContext] = {}
 
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+    def close(self) -> None:
+        self._poster.close()
 
     async def ask(self, hook: Hook, review: Review) -> Any:
         """The object after this webhook. Raises: Refused when it says no, or cannot say and must."""
@@ -158,31 +156,22 @@ class WebhookCaller:
             raise broken(f'failed calling webhook "{hook.name}": {err}') from None
 
     async def _call(self, hook: Hook, review: Review, uid: str) -> Json:
-        import aiohttp
-
-        url, host = self._where(hook)
+        url, name = self._where(hook)
         body = msgspec.json.encode(review.request(uid))
         shown = f'failed to call webhook: Post "{url}?timeout={hook.timeout:g}s"'
-        if self._session is None:
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         try:
-            async with self._session.post(
-                url,
-                params={"timeout": f"{hook.timeout:g}s"},
-                data=body,
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
-                ssl=self._context(hook.client.ca_bundle or ""),
-                server_hostname=host or None,
-                timeout=aiohttp.ClientTimeout(total=hook.timeout),
-            ) as answer:
-                raw = await answer.read()
+            host, port, path = split(url)
+            place = Place(host, port, self._context(hook.client.ca_bundle or ""), name)
+            path += f"{'&' if '?' in path else '?'}timeout={hook.timeout:g}s"
+            async with asyncio.timeout(hook.timeout):
+                answer = await self._poster.post(place, path, body)
         except TimeoutError:
             raise CallFailed(f"{shown}: context deadline exceeded") from None
-        except (aiohttp.ClientError, OSError, ValueError) as err:
+        except (PostFailed, OSError, ValueError) as err:
             raise CallFailed(f"{shown}: {err}") from None
         if answer.status != 200:
-            raise CallFailed(f"{shown}: unexpected status {answer.status}: {raw[:200].decode(errors='replace')}")
-        return _response(raw, uid)
+            raise CallFailed(f"{shown}: unexpected status {answer.status}: {answer.body[:200].decode(errors='replace')}")
+        return _response(answer.body, uid)
 
     def _where(self, hook: Hook) -> tuple[str, str]:
         """URL to call and the name that its certificate must carry. Raises: CallFailed."""

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 
+from koordinator.api import keys
 from koordinator.api.core import Pod
 from koordinator.clock import ManualClock
 from koordinator.kube.errors import Conflict, ServerUnavailable
@@ -105,3 +106,14 @@ async def test_what_could_not_be_written_is_told_again_at_the_next_attempt(judge
 def test_a_long_note_is_cut_between_characters():
     assert _note("é" * 600) == "é" * 512
     assert _note("short") == "short"
+
+
+def test_a_pod_that_asked_for_a_reservation_hears_of_reservations_apart():
+    recorder = Recorder()
+    reporter = Reporter(Server(pod("p")), recorder, ManualClock(), Metrics())
+    asking = pod("p", annotations={keys.RESERVATION_AFFINITY: "{}"})
+    reasons = {"Reservation(s) Insufficient cpu": 1, "Reservation(s) matched owner total": 1}
+    reporter.unschedulable(QueuedPod(READER.read(asking), PROFILE, 0.0), Diagnosis(nodes=3, reasons=reasons))
+    assert recorder.messages[1:] == ["0/1 reservations are available: 1 Reservation(s) Insufficient cpu."]
+    reporter.unschedulable(QueuedPod(READER.read(pod("q")), PROFILE, 0.0), Diagnosis(nodes=3, reasons=reasons))
+    assert len(recorder.messages) == 3

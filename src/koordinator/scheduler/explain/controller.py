@@ -132,7 +132,10 @@ def status_of(explainer: Explainer, key: str) -> ScheduleExplanationStatus:
         return ScheduleExplanationStatus(failed_message=f"pod {key} not found: {err.args[0]}")
     domain = _domain(answer)
     return ScheduleExplanationStatus(
-        schedulable=domain.schedulable, failed_message=domain.failed_message, detailed_explanation=[domain]
+        schedulable=domain.schedulable,
+        schedulable_after_preemption=domain.schedulable_after_preemption,
+        failed_message=domain.failed_message,
+        detailed_explanation=[domain],
     )
 
 
@@ -157,4 +160,9 @@ def _domain(answer: PodExplanation) -> DomainExplanation:
         feasible_scheduling_result=[feasible] if fits else None,
         node_failed_details=in_order(details) or None,
     )
-    return DomainExplanation(schedulable=fits, failed_message=message, schedule_explanation=explained)
+    return DomainExplanation(
+        schedulable=fits,
+        schedulable_after_preemption=fits or bool(answer.nominated),
+        failed_message=message,
+        schedule_explanation=explained,
+    )

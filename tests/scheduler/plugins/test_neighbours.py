@@ -255,6 +255,7 @@ def spread(*keys, when="DoNotSchedule"):
 
 TYPICAL = [
     wants(required=["zone"]),
+    wants(required=[HOST]),
     wants(preferred=[(5, "zone"), (3, HOST)]),
     wants("pod_anti_affinity", required=[HOST]),
     wants("pod_anti_affinity", preferred=[(2, "rack")]),

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from koordinator.api.core import Node, NodeAffinity, Pod
+from koordinator.api.core import Node, NodeAffinity, Pod, PodDisruptionBudget
 from koordinator.api.meta import format_time
 from koordinator.api.slo import NodeMetric
 from koordinator.clock import ManualClock
@@ -15,12 +15,15 @@ from koordinator.scheduler.config.read import plugin_args
 from koordinator.scheduler.config.types import PluginRef, Plugins, PluginSet
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.compile import Compiled
+from koordinator.scheduler.engine.evaluate import Evaluator
 from koordinator.scheduler.engine.framework import UNRESOLVABLE, Code, Diagnosis
+from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.hooks import Nominating, taken_over
 from koordinator.scheduler.engine.pod import PodReader
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.metrics import job_size
 from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
+from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreemption
 from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs, defaulted, dimensions
 from koordinator.scheduler.plugins.load_aware.estimator import Estimator, node_amounts
 from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
@@ -32,6 +35,8 @@ from koordinator.scheduler.plugins.scarce_resource_avoidance import ScarceArgs, 
 from koordinator.scheduler.plugins.scheduling_hint import SchedulingHint, SchedulingHintArgs
 from koordinator.scheduler.plugins.taint_toleration import TaintToleration
 from koordinator.scheduler.sync_barrier import reached
+
+from .neighbours import NEIGHBOUR_OPERATIONS
 
 NOW = ManualClock().now()
 
@@ -220,6 +225,30 @@ def fit_error(case):
     return {"message": diagnosis.message}
 
 
+def preemption(case):
+    cluster, clock = Cluster(), ManualClock()
+    plugin = DefaultPreemption(Handle(cluster, None, clock, "x"))
+    decided = []
+    plugin.evict = decided.append
+    for raw in case["nodes"]:
+        cluster.set_node(msgspec.convert(raw, Node))
+    for raw in case["pods"]:
+        cluster.place(read_pod(raw), raw["spec"]["nodeName"])
+    for raw in case.get("pdbs") or ():
+        plugin.object_set(msgspec.convert(raw, PodDisruptionBudget))
+    profile = Profile(["x"], [PrioritySort(), NodeResourcesFit(), plugin])
+    pod = read_pod(case["pod"])
+    diagnosis = Evaluator(profile, cluster.columns).evaluate(pod)
+    found = diagnosis.diagnose()
+    found.evaluation = diagnosis
+    node, _ = plugin.post_filter({}, pod, found)
+    if not decided:
+        return {"nominatedNode": node or "", "victims": []}
+    victims = decided[0].victims
+    names = [victim.name for victim in victims.pods]
+    return {"nominatedNode": node, "victims": names, "numPDBViolations": victims.violations}
+
+
 NATIVE_OPERATIONS = {
     "nodeResourcesFitFilter": lambda case: outcome(fit(case), case["pod"]),
     "nodeResourcesFitScore": lambda case: {"score": next(iter(fit(case).scores(case["pod"])[0].values()))},
@@ -229,6 +258,8 @@ NATIVE_OPERATIONS = {
     "nodeAffinityFilter": affinity_filter,
     "nodeAffinityScore": lambda case: both_scores(affinity(case), case["pod"]),
     "fitErrorMessage": fit_error,
+    "defaultPreemption": preemption,
+    **NEIGHBOUR_OPERATIONS,
 }
 
 # --- NodeResourcesFitPlus, ScarceResourceAvoidance -------------------------------------------------------------------------

@@ -104,6 +104,8 @@ class App:
         self.queue.woken = self._woken.set
         self.leading = False
         self.elector: LeaderElector | None = None
+        self.synced = False
+        self.https_address: tuple[str, int] | None = None
         self.http_address: tuple[str, int] | None = None
         self._plugin_informers: list[Informer[Object]] = []
 
@@ -149,10 +151,12 @@ class App:
             background += await self._watch(tasks)
             background.append(tasks.create_task(self.explanations.run()))
             background.append(tasks.create_task(reloading(self)))
+            self.synced = True
             on_ready()
             await self._lead(self._schedule)
         finally:
             await self._finish()
+            await self.extenders.close()
             for task in background:
                 task.cancel()
 

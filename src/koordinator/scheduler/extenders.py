@@ -21,6 +21,7 @@ from koordinator.scheduler.engine.cycle import Extender as Interested
 from koordinator.scheduler.engine.framework import SKIP, BindPlugin, Code, CycleState, Status
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
+from koordinator.scheduler.plugins.resources_fit import NodeResourcesFit
 
 if TYPE_CHECKING:
     import aiohttp
@@ -253,11 +254,16 @@ class ExtenderBinder(BindPlugin):
         return None
 
 
-def extenders_of(configuration: Configuration, profiles: Iterable[Profile], cluster: Cluster) -> Extenders:
+def extenders_of(configuration: Configuration, profiles: Sequence[Profile], cluster: Cluster) -> Extenders:
     """Make them, and let the one that binds bind."""
     extenders = [Extender(config) for config in configuration.extenders or ()]
     for extender in extenders:
         if extender.config.bind_verb:
             for profile in profiles:
                 profile.binds = [ExtenderBinder(extender), *profile.binds]
+    ignored = frozenset().union(*(extender.ignored_resources for extender in extenders))
+    for profile in profiles if ignored else ():
+        for plugin in profile.filters:
+            if isinstance(plugin, NodeResourcesFit):
+                plugin.ignore(ignored)
     return Extenders(extenders, cluster)

@@ -58,7 +58,7 @@ BROKEN = {
     "leaderElection: {retryPeriod: soon}": "leaderElection.retryPeriod is 'soon', must be a duration such as 30s",
     "leaderElection: {resourceLock: endpoints}": "leaderElection.resourceLock is 'endpoints', must be leases",
     "profiles: []": "profiles is .*, must have at least one profile",
-    "profiles: [{schedulerName: a}, {schedulerName: a}]": r"profiles\[1\].schedulerName is 'a', is the same as that of profiles\[0\]",
+    "profiles: [{schedulerName: a}, {schedulerName: a}]": r"profiles\[1\].schedulerName is 'a', is the same as",
     "profiles: [{schedulerName: ''}]": r"profiles\[0\].schedulerName is '', must not be empty",
     "profiles: [{schedulrName: a}]": r"profiles\[0\].schedulrName is 'a', is not a known field",
     "profiles: [{plugins: {filter: {enabled: [{name: Nope}]}}}]": r"profiles\[0\].plugins.filter.enabled\[0\].name is 'Nope', "
@@ -131,7 +131,7 @@ def test_null_is_absent_and_zero_is_not():
     assert args("DefaultPreemption", "{minCandidateNodesPercentage: 0}").min_candidate_nodes_percentage == 0
 
 
-# --- which plugins run where ---------------------------------------------------------------------------------------------------
+# --- which plugins run where -------------------------------------------------------------------------------------------
 
 
 def points(text):

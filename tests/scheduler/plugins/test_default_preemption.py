@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,7 +54,7 @@ class Neighbourly(FilterPlugin):
             any((placed.info.pod.metadata.labels or {}).get("loud") for placed in self.cluster.pods_on(name))
             for name in nodes.names[: nodes.size]
         ]
-        return __import__("numpy").array(loud, dtype="int64")[rows]
+        return np.array(loud, dtype=np.int64)[rows]
 
     def explain(self, state, code, nodes):
         return ["too loud"]

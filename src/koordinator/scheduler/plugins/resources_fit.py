@@ -76,6 +76,10 @@ class NodeResourcesFit(PreFilterPlugin, FilterPlugin, ScorePlugin):
         self.args = args or FitArgs()
         self._scorer = _scorer(self.args)
 
+    def ignore(self, names: frozenset[str]) -> None:
+        """Leave resources to somebody else."""
+        self.args = msgspec.structs.replace(self.args, ignored_resources=self.args.ignored_resources | names)
+
     def signature(self, pod: PodInfo) -> Hashable:
         return tuple(sorted(pod.template.nonzero.items())), tuple(sorted(pod.template.requests.items()))
 

@@ -1,0 +1,215 @@
+"""The process: HTTPS, hand-over, changed configuration files, and an API that is gone for five minutes."""
+
+import asyncio
+import contextlib
+import ssl
+
+import aiohttp
+import pytest
+
+from koordinator.api.registry import LEASES, NODES, PODS, PRIORITY_CLASSES
+from koordinator.clock import ManualClock, SystemClock
+from koordinator.errors import ConfigInvalid
+from koordinator.kube.errors import Conflict, ServerUnavailable
+from koordinator.scheduler.app import App, SchedulerOptions
+from koordinator.scheduler.engine.queue import Where
+from koordinator.scheduler.options import Election, Secure
+from koordinator.scheduler.reload import take_up
+from waiting import until
+
+HEAD = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
+WEIGHTS = """
+podMaxBackoffSeconds: {pause}
+profiles:
+- schedulerName: koord-scheduler
+  plugins: {{score: {{enabled: [{{name: NodeResourcesFit, weight: {weight}}}, {{name: LoadAwareScheduling}}]}}{more}}}
+  pluginConfig:
+  - name: LoadAwareScheduling
+    args: {{usageThresholds: {{cpu: {threshold}}}}}
+  - name: DefaultPreemption
+    args: {{minCandidateNodesAbsolute: 7}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def running(store, clock=None, **options):
+    app = App(store, SchedulerOptions(seed=1, **options), clock or SystemClock())
+    ready = asyncio.Event()
+    task = asyncio.create_task(app.run(ready.set))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        yield app
+    finally:
+        waiting.cancel()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def add_node(client, name, cpu="4"):
+    status = {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"}}
+    await client.create(NODES, {"metadata": {"name": name}, "status": status})
+
+
+async def add_pod(client, name, cpu="100m", **spec):
+    containers = [{"name": "main", "image": "pause", "resources": {"requests": {"cpu": cpu}}}]
+    body = {"metadata": {"name": name}, "spec": {"schedulerName": "koord-scheduler", "containers": containers, **spec}}
+    return await client.create(PODS, body, "default")
+
+
+async def bound(client, name):
+    return bool((await client.get(PODS, name, "default")).spec.node_name)
+
+
+async def test_https_with_a_certificate_of_its_own_shows_health_but_no_debugging(apiserver, tmp_path):
+    secure = Secure(address="127.0.0.1", port=0, cert_dir=str(tmp_path))
+    async with running(apiserver.client, secure=secure) as app, aiohttp.ClientSession() as session:
+        base = "https://{}:{}".format(*app.https_address)
+        context = ssl.create_default_context(cafile=str(tmp_path / "koord-scheduler.crt"))
+        for path, status in (("/readyz", 200), ("/metrics", 200), ("/debug/flags/", 404)):
+            async with session.get(base + path, ssl=context) as answer:
+                assert answer.status == status
+
+
+async def test_the_lease_is_the_configured_one_and_is_given_back(apiserver):
+    election = Election(namespace="kube-system", name="mine")
+    async with running(apiserver.client, leader_elect=True, election=election) as app:
+        await until(lambda: app.leading)
+        lease = await apiserver.client.get(LEASES, "mine", "kube-system")
+        assert lease.spec.holder_identity == app.elector.identity
+    lease = await apiserver.client.get(LEASES, "mine", "kube-system")
+    assert lease.spec.holder_identity == ""
+
+
+class Broken:
+    """A store that fails as told, else passes on."""
+
+    def __init__(self, store):
+        self._store, self.down, self.refuse, self.calls = store, False, [], 0
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def bind(self, namespace, pod, node, uid=""):
+        self.calls += 1
+        if self.down:
+            raise ServerUnavailable(0, "ServerUnavailable", "connection refused")
+        if self.refuse:
+            raise self.refuse.pop()
+        await self._store.bind(namespace, pod, node, uid)
+
+
+async def test_a_pod_whose_bind_meets_a_conflict_is_tried_again(apiserver):
+    store = Broken(apiserver.client)
+    store.refuse = [Conflict(409, "Conflict", "try later")]
+    async with running(store) as app:
+        await add_node(apiserver.client, "a")
+        await add_pod(apiserver.client, "p")
+        await until(lambda: bound(apiserver.client, "p"), 10)
+        assert store.calls == 2
+        assert len(app.scheduler.cluster.pods) == 1
+
+
+async def test_an_api_that_is_down_for_five_minutes_costs_no_pod(apiserver):
+    """Time is ours: every bind fails for five minutes, the pauses grow to their limit, and then all pods are bound."""
+    clock, store = ManualClock(), Broken(apiserver.client)
+    store.down = True
+    async with running(store, clock) as app:
+        await add_node(apiserver.client, "a")
+        for index in range(5):
+            await add_pod(apiserver.client, f"p{index}")
+        await until(lambda: app.queue.counts[Where.BACKOFF] == 5)
+        for _ in range(30):
+            clock.advance(10)
+            await asyncio.sleep(0.01)
+        await until(lambda: app.queue.counts[Where.BACKOFF] == 5)
+        assert not app.scheduler.cluster.pods
+        assert 5 * 20 <= store.calls <= 5 * 40
+        store.down = False
+        for index in range(5):
+
+            async def there(name=f"p{index}"):
+                clock.advance(1)
+                return await bound(apiserver.client, name)
+
+            await until(there, 10)
+        assert len(app.scheduler.cluster.pods) == 5
+
+
+async def test_preemption_end_to_end(apiserver):
+    async with running(apiserver.client):
+        await add_node(apiserver.client, "a", cpu="1")
+        low = await add_pod(apiserver.client, "low", cpu="1")
+        await until(lambda: bound(apiserver.client, "low"))
+        await apiserver.client.create(
+            PRIORITY_CLASSES,
+            {"metadata": {"name": "vip"}, "value": 1000},
+        )
+        await add_pod(apiserver.client, "high", cpu="1", priorityClassName="vip")
+
+        async def promised():
+            pod = await apiserver.client.get(PODS, "high", "default")
+            victims = [one for one in (await apiserver.client.list(PODS, "default")).items if one.name == "low"]
+            going = not victims or victims[0].metadata.deletion_timestamp is not None
+            return pod.status.nominated_node_name == "a" and going
+
+        await until(promised, 10)
+        with contextlib.suppress(Exception):
+            await apiserver.client.delete(PODS, "low", "default", grace_seconds=0, uid=low.metadata.uid)
+        await until(lambda: bound(apiserver.client, "high"), 10)
+
+
+# --- changed files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path):
+    file = tmp_path / "config.yaml"
+
+    def write(**values):
+        file.write_text(HEAD + WEIGHTS.format(**{"pause": 10, "weight": 1, "threshold": 65, "more": ""} | values))
+        return str(file)
+
+    return write
+
+
+def test_safe_fields_are_taken_up_and_others_are_named(file, caplog):
+    app = App(None, SchedulerOptions(config=file()), ManualClock())
+    plugin = app.profile.plugins["LoadAwareScheduling"]
+    file(pause=30, weight=9, threshold=80)
+    assert take_up(app) == []
+    assert app.queue.timings.max_backoff == 30
+    assert {one.name: weight for one, weight in app.profile.scores}["NodeResourcesFit"] == 9
+    assert app.profile.plugins["LoadAwareScheduling"] is plugin
+    assert plugin.args.usage_thresholds["cpu"] == 80
+    file(
+        pause=30, weight=9, threshold=80, more=", permit: {disabled: [{name: '*'}]}, filter: {disabled: [{name: NodeAffinity}]}"
+    )
+    assert take_up(app) == ["profiles[0].plugins"]
+    assert "profiles[0].plugins has changed; it counts after a restart" in caplog.text
+
+
+def test_a_broken_file_changes_nothing(file, caplog):
+    app = App(None, SchedulerOptions(config=file()), ManualClock())
+    file(threshold=120)
+    assert take_up(app) == []
+    assert app.profile.plugins["LoadAwareScheduling"].args.usage_thresholds["cpu"] == 65
+    assert "profiles[0].pluginConfig[0].args.usageThresholds[cpu] is 120" in caplog.text
+
+
+async def test_a_changed_file_is_noticed(apiserver, file):
+    clock = ManualClock()
+    async with running(apiserver.client, clock, config=file()) as app:
+        file(pause=33)
+
+        def noticed():
+            clock.advance(5)
+            return app.queue.timings.max_backoff == 33
+
+        await until(noticed)
+
+
+def test_a_broken_file_does_not_start(file):
+    with pytest.raises(ConfigInvalid):
+        App(None, SchedulerOptions(config=file(threshold=-1)), ManualClock())

@@ -113,3 +113,10 @@ def test_the_command_line_finds_it_too(installed):
     )
     assert done.returncode == 0, done.stderr
     assert "QuietRack" in written.read_text()
+
+
+def test_the_how_to_shows_the_plugin_as_it_is():
+    page = (EXAMPLE.parents[1] / "docs" / "how-to" / "write-a-scheduler-plugin.md").read_text()
+    shown = page.split("```python\n")[1].split("```")[0]
+    code = "class QuietRack:" + (EXAMPLE / "src" / "quiet_rack" / "__init__.py").read_text().split("class QuietRack:")[1]
+    assert shown.replace("  # optional: a msgspec.Struct; arguments are then typed and checked", "").strip() == code.strip()

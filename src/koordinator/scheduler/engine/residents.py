@@ -196,7 +196,7 @@ class Residents:
 
     def _sort(self, info: PodInfo) -> Sort:
         meta = info.pod.metadata
-        features = tuple([one for features in self._describing.values() for one in features(info)])
+        features = tuple(dict.fromkeys([one for features in self._describing.values() for one in features(info)]))
         labels = tuple(meta.labels.items()) if meta.labels else ()
         key = (meta.namespace, labels, meta.deletion_timestamp is None, features)
         return self._sorts.get(key) or self._new_sort(Sort(key, info, features))

@@ -87,8 +87,8 @@ async def measure(url: str, token: str) -> bool:
         names = [f"p-{index}" for index in range(PODS)]
         creates = [(collection, pod(name)) for name in names]
         bindings = [(f"{collection}/{name}/binding", b'{"target":{"kind":"Node","name":"n1"}}') for name in names]
-        results = [report("apiserver: durable pod creates", await load.send(creates), "1/s", ">= 1500")]
-        results.append(report("apiserver: durable bindings", await load.send(bindings), "1/s", ">= 1500"))
+        results = [report("apiserver: durable pod creates", await load.send(creates), "1/s", ">= 2000")]
+        results.append(report("apiserver: durable bindings", await load.send(bindings), "1/s", ">= 2500"))
 
         more = [(collection, pod(f"w-{index}")) for index in range(2_000)]
         watch = "/api/v1/pods?watch=1&allowWatchBookmarks=true&resourceVersion=" + await _version(load, collection)

@@ -120,3 +120,23 @@ async def test_a_scale_that_points_nowhere_is_refused(http):
     reply = await http.post(path, scalable(specReplicasPath=".size"))
     assert reply.code == 422
     assert "subresources.scale.specReplicasPath: Invalid value" in reply.message
+
+
+async def test_an_object_is_shown_in_the_version_that_is_asked_for(http):
+    first = DEFINITION["spec"]["versions"][0]
+    versions = [first, {**first, "name": "v2", "storage": False}]
+    definition = {**DEFINITION, "spec": {**DEFINITION["spec"], "versions": versions}}
+    await http.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+    v1, v2 = (f"/apis/example.com/{version}/namespaces/default/gadgets" for version in ("v1", "v2"))
+    made = (await http.post(v1, {"metadata": {"name": "g"}, "spec": {"size": 2}})).body
+    seen = (await http.get(f"{v2}/g")).body
+    assert seen == {**made, "apiVersion": "example.com/v2"}
+    assert [item["apiVersion"] for item in (await http.get(v2)).body["items"]] == ["example.com/v2"]
+    patched = await http.patch(f"{v2}/g", {"spec": {"size": 3}})
+    assert (patched.code, patched.body["apiVersion"]) == (200, "example.com/v2")
+    replaced = await http.put(f"{v1}/g", {**patched.body, "apiVersion": "example.com/v1"})
+    assert (replaced.code, replaced.body["apiVersion"]) == (200, "example.com/v1")
+    assert (await http.put(f"{v1}/g", {**patched.body, "apiVersion": "example.com/v2"})).code == 400
+    async with http.session.get(f"{http.url}{v1}?watch=1") as watch:
+        assert b'"apiVersion":"example.com/v1"' in await watch.content.readline()
+    assert (await http.delete(f"{v1}/g")).code == 200

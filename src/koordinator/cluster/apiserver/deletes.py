@@ -10,7 +10,7 @@ from koordinator.cluster.apiserver.kinds.base import Json, Kind
 from koordinator.cluster.apiserver.refusals import bad_request, conflict, forbidden, modified, not_allowed
 from koordinator.cluster.apiserver.selectors import entry_test
 from koordinator.cluster.apiserver.store import Entry
-from koordinator.cluster.apiserver.writes import Writer
+from koordinator.cluster.apiserver.writes import Writer, present
 from koordinator.kube.semantics import deletion, updates
 
 _ATTEMPTS = 8
@@ -95,7 +95,7 @@ class Deleter:
         for _ in range(_ATTEMPTS):
             head = self._writer.head(call)
             _check(call.kind, head, options.preconditions)
-            old = head.decode()
+            old = present(call.kind, head)
             await self._admission.validate(call, None, old, "DELETE")
             if self._writer.store.head(call.kind.key, call.namespace, call.name) is not head:
                 continue

@@ -1,11 +1,12 @@
 """From a call to the verb that answers it."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import msgspec
 
 from koordinator.cluster.apiserver import events
-from koordinator.cluster.apiserver.calls import Answer, Call
+from koordinator.cluster.apiserver.calls import Answer, Call, View, in_version
 from koordinator.cluster.apiserver.catalog import Catalog
 from koordinator.cluster.apiserver.computed import ComputedRules
 from koordinator.cluster.apiserver.deletes import Deleter
@@ -68,6 +69,8 @@ class Router:
             return _computed(call, kind.rules)
         if kind.stored_as:
             call = events.inward(call, self._core(kind.stored_as))
+        elif kind.versions > 1:
+            call.view = View(kind, partial(in_version, kind))
         if subresource not in ("", "status", "finalize"):
             return await self._special(call, subresource)
         if call.name:

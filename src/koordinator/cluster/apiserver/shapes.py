@@ -1,5 +1,6 @@
 """How objects are written into answers: as they are, as table rows, or as metadata only. Chosen by the Accept header."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -104,6 +105,7 @@ class _Table:
 
     def __init__(self, call: Call, clock: Clock) -> None:
         self._kind, self._clock = call.kind, clock
+        self._shown: Callable[[bytes], bytes] = call.shown if call.kind.versions > 1 else bytes
         self._include = call.query.get("includeObject", "Metadata")
         self.event: EventShape = self._event
 
@@ -123,7 +125,8 @@ class _Table:
         return b'{"type":"%b","object":%b}\n' % (type_.encode(), self.one(entry))
 
     def _table(self, entries: list[Entry], meta: Json) -> Json:
-        return tables.table(self._kind, [entry.decode() for entry in entries], self._clock.now(), meta, self._include)
+        objects = [msgspec.json.decode(self._shown(entry.raw)) for entry in entries]
+        return tables.table(self._kind, objects, self._clock.now(), meta, self._include)
 
 
 def _bookmark(kind: str, api_version: str, rv: int, *, initial_end: bool) -> bytes:

@@ -86,7 +86,7 @@ class Writer:
         """Apply a mutation to the present object, again if somebody writes in between. Raises: Refused."""
         for _ in range(_ATTEMPTS):
             head = self.head(call)
-            wanted = as_object(mutate(head.decode()))
+            wanted = as_object(mutate(present(call.kind, head)))
             entry = await self._attempt(call, head, wanted)
             if entry is not None:
                 return entry
@@ -110,7 +110,7 @@ class Writer:
 
     async def _attempt(self, call: Call, head: Entry, obj: Json) -> Entry | None:
         """One try; None when the object has changed meanwhile and the caller did not insist on a version."""
-        kind, old = call.kind, head.decode()
+        kind, old = call.kind, present(call.kind, head)
         _settle(kind, call.namespace, obj)
         insists = updates.insists(_who(kind, head), old, obj["metadata"])
         if call.target.subresource == "status":
@@ -167,6 +167,13 @@ class Writer:
         if kind.rules.generation:
             metadata["generation"] = 1
         kind.rules.prepare_create(obj)
+
+
+def present(kind: Kind, head: Entry) -> Json:
+    """An object as it is now, in the version of the request."""
+    obj = head.decode()
+    obj["apiVersion"] = kind.api_version
+    return obj
 
 
 def _new_uid() -> str:

@@ -97,6 +97,7 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
     singular: str = ""
     list_kind: str = ""
     verbs: tuple[str, ...] = VERBS
+    versions: int = 1  # how many versions of it are served: its objects may have been written in another one
     stored_as: str = ""  # the objects are those of another kind, seen differently
 
     @property

@@ -191,7 +191,8 @@ class CustomRules(Rules):
 def kinds_of(definition: Json) -> list[Kind]:
     """The kinds that a definition serves, one per version."""
     spec = definition["spec"]
-    return [_kind(spec, version) for version in spec["versions"] if version.get("served")]
+    served = [version for version in spec["versions"] if version.get("served")]
+    return [msgspec.structs.replace(_kind(spec, version), versions=len(served)) for version in served]
 
 
 def _kind(spec: Json, version: Json) -> Kind:

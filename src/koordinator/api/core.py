@@ -260,6 +260,8 @@ class ContainerStatus(Struct):
     image_id: str | None = msgspec.field(default=None, name="imageID")
     state: ContainerState | None = None
     last_state: ContainerState | None = None
+    allocated_resources: Quantities | None = None
+    resources: ResourceRequirements | None = None
 
 
 class PodStatus(Struct):

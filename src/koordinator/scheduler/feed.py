@@ -56,13 +56,14 @@ class Feed:
             self._pod_left(pod)
             return
         known = self.cluster.pods.get(uid)
+        confirmed = known is not None and known.assumed
         try:
             news = self.cluster.place(self.reader.read(pod), node)
         except ValueError as err:
             log.warning("pod %s on node %s is not counted there: %s", pod.key, node, err)
             return
-        if news:
-            kind = Happening.POD_ADD if known is None else Happening.POD_UPDATE
+        if news or confirmed:
+            kind = Happening.POD_ADD if known is None or confirmed else Happening.POD_UPDATE
             self.scheduler.tell(ClusterEvent(kind, node, new=pod))
 
     def _pod_left(self, pod: Pod) -> None:

@@ -113,17 +113,15 @@ def claim(name="data", class_name="slow", size="10Gi", volume="", modes=("ReadWr
     )
 
 
-def volume(
-    name="pv", zone=None, size="10Gi", class_name="slow", labels=None, claim_ref=None, csi=None, modes=("ReadWriteOnce",)
-):
+def volume(name="pv", zone=None, size="10Gi", *, labels=None, claim_ref=None, csi=None):
     expression = builders.term(builders.requirement(ZONE, "In", zone)) if zone else None
     affinity = VolumeNodeAffinity(required=NodeSelector(node_selector_terms=[expression])) if zone else None
     return PersistentVolume(
         metadata=ObjectMeta(name=name, labels=labels),
         spec=PersistentVolumeSpec(
             capacity={"storage": size},
-            access_modes=list(modes),
-            storage_class_name=class_name,
+            access_modes=["ReadWriteOnce"],
+            storage_class_name="slow",
             node_affinity=affinity,
             claim_ref=claim_ref,
             csi=CSISource(driver="csi.example", volume_handle=csi) if csi else None,

@@ -13,6 +13,7 @@ import msgspec
 from koordinator.api.core import Pod, PodSpec
 from koordinator.api.resources import CPU, MEMORY, PODS, Amounts, pod_limits, pod_requests
 from koordinator.scheduler.engine.columns import Columns, Ints
+from koordinator.scheduler.engine.resized import as_counted
 
 NONZERO_DEFAULTS: Amounts = {CPU: 100, MEMORY: 200 * 1024 * 1024}
 """What a container counts as in scores when it does not say: 100 milli-CPU and 200 MiB."""
@@ -76,10 +77,11 @@ class PodReader:
         self._remembered = remembered
 
     def read(self, pod: Pod) -> PodInfo:
-        key = template_key(pod)
+        counted = as_counted(pod) if pod.status.container_statuses else pod
+        key = template_key(counted)
         template = self._templates.get(key)
         if template is None:
-            template = Template(pod)
+            template = Template(counted)
             if len(self._templates) >= self._remembered:
                 del self._templates[next(iter(self._templates))]
             self._templates[key] = template

@@ -160,6 +160,27 @@ async def test_preemption_end_to_end(apiserver):
         await until(lambda: bound(apiserver.client, "high"), 10)
 
 
+async def test_profiles_share_what_they_watch_and_each_schedules_its_own(apiserver, tmp_path):
+    file = tmp_path / "config.yaml"
+    usage = "plugins: {score: {enabled: [{name: LoadAwareScheduling}]}}"
+    file.write_text(HEAD + f"profiles: [{{schedulerName: one, {usage}}}, {{schedulerName: other, {usage}}}]\n")
+    async with running(apiserver.client, config=str(file)) as app:
+        assert [profile.name for profile in app.profiles] == ["one", "other"]
+        assert len(app._plugin_informers) < len(app.watchers)
+        await add_node(apiserver.client, "a")
+        for name in ("one", "other"):
+            await add_pod(apiserver.client, name, schedulerName=name)
+        for name in ("one", "other"):
+            await until(lambda name=name: bound(apiserver.client, name))
+
+
+def test_without_a_file_one_profile_serves_all_names():
+    app = App(None, SchedulerOptions(), ManualClock())
+    assert len(app.profiles) == 1
+    assert app.scheduler.wants("koord-scheduler")
+    assert app.scheduler.wants("default-scheduler")
+
+
 # --- changed files -----------------------------------------------------------------------------------------------------------
 
 

@@ -7,11 +7,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from koordinator.api.meta import Object
-from koordinator.api.registry import NODES, PODS
+from koordinator.api.registry import NODES, PODS, Resource
 from koordinator.clock import Clock
 from koordinator.errors import KoordError
 from koordinator.kube import config
@@ -85,6 +86,8 @@ class App:
         handles = [Handle(cluster, store, clock, name, options.gates) for name in names]
         self.profiles = make_profiles(self.reading.configuration, self.catalogue, handles)
         self.profile = self.profiles[0]
+        if not options.config:
+            self.profile.names = tuple(options.scheduler_names)  # one profile for them all
         self.extenders = extenders_of(self.reading.configuration, self.profiles, cluster)
         self.queue = SchedulingQueue(clock.monotonic, timings_of(self.reading.configuration, options))
         self.scheduler = Scheduler(cluster, self.queue, self.profiles, self.reporter, options.seed)
@@ -107,7 +110,7 @@ class App:
         self.synced = False
         self.https_address: tuple[str, int] | None = None
         self.http_address: tuple[str, int] | None = None
-        self._plugin_informers: list[Informer[Object]] = []
+        self._plugin_informers: dict[Resource[Any], Informer[Object]] = {}
 
     def _connect(self, handles: Sequence[Handle]) -> None:
         """Plugins were made first: now there is somebody to talk to."""
@@ -195,27 +198,30 @@ class App:
         nodes = Informer(self.store, NODES, clock=self.clock)
         nodes.on(feed.node_set, lambda _, node: feed.node_set(node), feed.node_deleted, feed.unreadable)
         running = [tasks.create_task(nodes.run())]
-        running += [tasks.create_task(self._plugin_informer(plugin).run()) for plugin in self.watchers]
+        for plugin in self.watchers:
+            self._plugin_informer(plugin)
+        running += [tasks.create_task(informer.run()) for informer in self._plugin_informers.values()]
         await nodes.synced()
-        for plugin, informer in zip(self.watchers, self._plugin_informers, strict=True):
-            await self._synced_if_there(plugin, informer)
+        for plugin in self.watchers:
+            await self._synced_if_there(plugin, self._plugin_informers[plugin.resource])
         pods = Informer(self.store, PODS, clock=self.clock)
         pods.on(feed.pod_added, feed.pod_updated, feed.pod_deleted, feed.pod_unreadable)
         running.append(tasks.create_task(pods.run()))
         await pods.synced()
         return running
 
-    def _plugin_informer(self, plugin: WatchPlugin) -> Informer[Object]:
+    def _plugin_informer(self, plugin: WatchPlugin) -> None:
+        """One informer a kind, whoever of the profiles' plugins want it."""
         feed = self.feed
-        informer: Informer[Object] = Informer(self.store, plugin.resource, clock=self.clock)
+        informer = self._plugin_informers.get(plugin.resource)
+        if informer is None:
+            informer = self._plugin_informers[plugin.resource] = Informer(self.store, plugin.resource, clock=self.clock)
         informer.on(
             lambda obj: feed.object_set(plugin, obj),
             lambda _, obj: feed.object_set(plugin, obj),
             lambda obj: feed.object_deleted(plugin, obj),
             feed.unreadable,
         )
-        self._plugin_informers.append(informer)
-        return informer
 
     async def _synced_if_there(self, plugin: WatchPlugin, informer: Informer[Object]) -> None:
         """Wait for the first list, unless the cluster does not know the kind (its CRD is not installed)."""

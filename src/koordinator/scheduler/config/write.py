@@ -27,7 +27,7 @@ def current(options: SchedulerOptions, catalogue: Catalogue) -> Reading:
     """What the options lead to: the file that they name, or the shipped configuration."""
     if options.config:
         return read_file(options.config, catalogue)
-    configuration = shipped_configuration(options.scheduler_names)
+    configuration = shipped_configuration(options.scheduler_names[:1])
     return Reading(configuration, check(configuration, catalogue))
 
 

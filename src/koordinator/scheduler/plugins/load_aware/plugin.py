@@ -127,16 +127,23 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         return headroom is not None and all(map(le, estimate, headroom))
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
-        prod, vector = self._profile(pod)
-        estimate = np.array(vector, dtype=np.int64)
-        by_prod = prod and self.args.score_according_prod_usage
-        state[self.name] = _Ask(_PROD if prod else _OTHER, _PROD if by_prod else _OTHER, estimate)
+        self._ask(state, pod)
         return PreFilterResult(SKIP) if _by_daemon_set(pod) else None
+
+    def _ask(self, state: CycleState, pod: PodInfo) -> _Ask:
+        """What the pod asks: worked out by the first hook that wants it, for not every profile names the plugin at PreFilter."""
+        known: _Ask | None = state.get(self.name)
+        if known is None:
+            prod, vector = self._profile(pod)
+            by_prod = prod and self.args.score_according_prod_usage
+            estimate = np.array(vector, dtype=np.int64)
+            known = state[self.name] = _Ask(_PROD if prod else _OTHER, _PROD if by_prod else _OTHER, estimate)
+        return known
 
     def filter(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Verdict:
         """Codes: 1 an expired report; else 2 + 2 × dimension, one more when aggregated usage counted."""
-        ask: _Ask = state[self.name]
-        if not self._limited:
+        ask = self._ask(state, pod)
+        if not self._limited or _by_daemon_set(pod):
             return np.zeros(len(nodes.alive[rows]), dtype=np.int64)
         over = ask.estimate > self._headroom[ask.kind].values[rows]
         first = 2 + 2 * over.argmax(axis=1) + self._aggregated[ask.kind].values[rows]
@@ -150,7 +157,7 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         return [f"node(s) {self.dimensions[(code - 2) // 2]} {aggregated}usage exceed threshold"]
 
     def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
-        ask: _Ask = state[self.name]
+        ask = self._ask(state, pod)
         name = nodes.names[row]
         ledger, static = self.ledgers.get(name), self._static.get(name)
         if ledger is None or ledger.report is None or static is None:
@@ -171,7 +178,7 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         """The share of each resource that stays unused, weighted; 0 where usage is unknown."""
         if not self._total_weight:
             return np.zeros(len(nodes.alive[rows]), dtype=np.int64)
-        ask: _Ask = state[self.name]
+        ask = self._ask(state, pod)
         left = np.maximum(self._free[ask.score_kind].values[rows] - ask.estimate, 0)
         shares = left * 100 // self._capacity.values[rows]
         total = shares @ self._weights

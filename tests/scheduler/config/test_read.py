@@ -196,3 +196,57 @@ def test_what_is_written_reads_back_the_same():
     assert again.args == first.args
     assert expand(again.configuration.profiles[0], CATALOGUE) == expand(first.configuration.profiles[0], CATALOGUE)
     assert configuration.profiles[0].scheduler_name == "koord-scheduler"
+
+
+SHIPPED = """
+leaderElection: {leaderElect: true, resourceLock: leases, resourceName: koord-scheduler, resourceNamespace: koordinator-system}
+profiles:
+- schedulerName: koord-scheduler
+  pluginConfig:
+  - name: NodeResourcesFit
+    args:
+      apiVersion: kubescheduler.config.k8s.io/v1
+      kind: NodeResourcesFitArgs
+      scoringStrategy:
+        type: LeastAllocated
+        resources:
+        - {name: cpu, weight: 1}
+        - {name: memory, weight: 1}
+        - {name: kubernetes.io/batch-cpu, weight: 1}
+        - {name: kubernetes.io/batch-memory, weight: 1}
+  - name: LoadAwareScheduling
+    args:
+      filterExpiredNodeMetrics: false
+      nodeMetricExpirationSeconds: 300
+      resourceWeights: {cpu: 1, memory: 1}
+      usageThresholds: {cpu: 65, memory: 95}
+      estimatedScalingFactors: {cpu: 85, memory: 70}
+  - name: ElasticQuota
+    args: {quotaGroupNamespace: koordinator-system}
+  plugins:
+    queueSort: {disabled: [{name: "*"}], enabled: [{name: PrioritySort}]}
+    preFilter:
+      enabled: [{name: SchedulingHint}, {name: Reservation}, {name: NodeNUMAResource}, {name: DeviceShare}, {name: Coscheduling}]
+    filter: {enabled: [{name: LoadAwareScheduling}, {name: NodeNUMAResource}, {name: DeviceShare}, {name: Reservation}]}
+    postFilter:
+      disabled: [{name: "*"}]
+      enabled: [{name: Reservation}, {name: Coscheduling}, {name: ElasticQuota}, {name: DefaultPreemption}]
+    score:
+      enabled: [{name: LoadAwareScheduling, weight: 1}, {name: Reservation, weight: 5000}, {name: Coscheduling, weight: 1}]
+    reserve: {enabled: [{name: Reservation}, {name: Coscheduling}]}
+    permit: {enabled: [{name: Coscheduling}]}
+    preBind: {enabled: [{name: NodeNUMAResource}, {name: DefaultPreBind}]}
+    bind: {disabled: [{name: "*"}], enabled: [{name: Reservation}, {name: DefaultBinder}]}
+    postBind: {enabled: [{name: Coscheduling}]}
+"""
+
+
+def test_a_charts_configuration_runs_as_it_is():
+    reading = config(SHIPPED)
+    made = make_profiles(reading.configuration, CATALOGUE, [Handle(Cluster(), None, None, "koord-scheduler")])[0]
+    assert [plugin.name for plugin in made.post_filters][-1] == "DefaultPreemption"
+    assert [plugin.name for plugin in made.binds][-1] == "DefaultBinder"
+    assert made.queue_sort.name == "PrioritySort"
+    assert "LoadAwareScheduling" in [plugin.name for plugin in made.filters]
+    assert reading.args[0]["LoadAwareScheduling"].usage_thresholds == {"cpu": 65, "memory": 95}
+    assert len(made.patchers) == 1

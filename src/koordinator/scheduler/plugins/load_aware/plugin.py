@@ -131,7 +131,7 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         return PreFilterResult(SKIP) if _by_daemon_set(pod) else None
 
     def _ask(self, state: CycleState, pod: PodInfo) -> _Ask:
-        """What the pod asks: worked out by the first hook that wants it, for not every profile names the plugin at PreFilter."""
+        """What the pod asks: worked out by the first hook that wants it; not every profile names the plugin at PreFilter."""
         known: _Ask | None = state.get(self.name)
         if known is None:
             prod, vector = self._profile(pod)

@@ -226,7 +226,7 @@ profiles:
   plugins:
     queueSort: {disabled: [{name: "*"}], enabled: [{name: PrioritySort}]}
     preFilter:
-      enabled: [{name: SchedulingHint}, {name: Reservation}, {name: NodeNUMAResource}, {name: DeviceShare}, {name: Coscheduling}]
+      enabled: [{name: SchedulingHint}, {name: Reservation}, {name: NodeNUMAResource}, {name: Coscheduling}]
     filter: {enabled: [{name: LoadAwareScheduling}, {name: NodeNUMAResource}, {name: DeviceShare}, {name: Reservation}]}
     postFilter:
       disabled: [{name: "*"}]

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koordinator.api.core import PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus
+from koordinator.api.core import (
+    Affinity,
+    PodAffinity,
+    PodAffinityTerm,
+    PodDisruptionBudget,
+    PodDisruptionBudgetSpec,
+    PodDisruptionBudgetStatus,
+)
 from koordinator.api.meta import LabelSelector, ObjectMeta, format_time
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.cluster import Cluster
@@ -20,6 +27,7 @@ from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreem
 from koordinator.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.plugins.resources_fit import NodeResourcesFit
+from koordinator.scheduler.profiles import default_profile
 from scheduler.builders import READER, node, pod
 
 NOW = ManualClock().now()
@@ -352,3 +360,35 @@ def test_the_result_of_a_preemption_is_success_and_of_none_a_refusal(world):
     world.resident("x", "a", "4", priority=0)
     diagnosis = world.scheduler.evaluation(READER.read(pod("p", cpu="5", priority=3)), world.profile).diagnose()
     assert world.plugin.post_filter({}, READER.read(pod("p", cpu="5", priority=3)), diagnosis)[1].code is Code.UNSCHEDULABLE
+
+
+def test_a_pod_that_keeps_another_away_is_evicted_for_it():
+    """Anti-affinity: no resources are short, and verdicts of one node depend on others."""
+    world = World()
+    handle = Handle(world.cluster, None, world.clock, "koord-scheduler")
+    profile = default_profile(("koord-scheduler",), world.cluster, None, world.clock)
+    preemption = profile.plugins["DefaultPreemption"]
+    preemption.evict = world.evicted.append
+    scheduler = Scheduler(world.cluster, world.queue, [profile], world.story, 1)
+    scheduler.submit = world.bindings.append
+    for name in ("a", "b"):
+        world.cluster.set_node(node(name, cpu="8", labels={"kubernetes.io/hostname": name}))
+    world.resident("rival", "a", "1", priority=0, labels={"app": "db"})
+    world.resident("bystander", "a", "1", priority=0)
+    world.resident("strong", "b", "1", priority=99, labels={"app": "db"})
+    term = PodAffinityTerm(
+        topology_key="kubernetes.io/hostname", label_selector=LabelSelector(match_labels={"app": "db"}), namespaces=None
+    )
+    apart = Affinity(pod_anti_affinity=PodAffinity(required_during_scheduling_ignored_during_execution=[term]))
+    scheduler.add_pending(READER.read(pod("p", cpu="1", priority=9, affinity=apart)), "koord-scheduler")
+    before = world.cluster.columns.requested.copy()
+    while scheduler.schedule_one():
+        pass
+    assert handle.nominator is world.cluster.nominator
+    assert world.decisions == [("p", "a", ["rival"])]
+    assert (world.cluster.columns.requested == before).all()
+    world.leave()
+    world.queue.activate(next(iter(world.queue)).info.uid)
+    while scheduler.schedule_one():
+        pass
+    assert [(binding.pod.info.name, binding.node) for binding in world.bindings] == [("p", "a")]

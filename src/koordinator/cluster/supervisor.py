@@ -205,7 +205,7 @@ class Supervisor:
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             _log_to(self._log(component.name))
-            code = _run_component(component, lambda: _tell(ready_fd))
+            code = _run_component(component, lambda: _tell(component.name, ready_fd))
         except BaseException:  # noqa: BLE001 — the last line of a forked process: report, then end
             traceback.print_exc()
         finally:
@@ -233,7 +233,8 @@ def _run_component(component: Component, on_ready: Callable[[], None]) -> int:
     return 0
 
 
-def _tell(ready_fd: int) -> None:
+def _tell(name: str, ready_fd: int) -> None:
+    logging.getLogger(__name__).info("%s is ready", name)
     with contextlib.suppress(OSError):
         os.write(ready_fd, b"+")
         os.close(ready_fd)

@@ -90,7 +90,7 @@ class Cluster:
             self.deliver(10_000)
             self.reconcile_deployments()
             self.reconcile_sets()
-            for index in range(20):
+            for index in range(60):
                 self.touch_pod("ready", index)
                 self.touch_pod("end", index)
 

@@ -95,9 +95,11 @@ async def _listening(handler: "Handler", host: str, port: int, tls: ssl.SSLConte
     try:
         listener = await loop.create_server(server, host, port, ssl=tls, backlog=1024)
     except OSError as err:
-        taken = err.errno == errno.EADDRINUSE
-        why = "another program listens there" if taken else str(err)
-        raise Unavailable(f"port {port} on {host}", why, "stop that program, or choose another port with --port") from None
+        if err.errno == errno.EADDRINUSE:
+            why, remedy = "another program listens there", "stop that program, or choose another port with --port"
+        else:
+            why, remedy = os.strerror(err.errno) if err.errno else str(err), "choose another port with --port"
+        raise Unavailable(f"port {port} on {host}", why, remedy) from None
     try:
         bound: int = listener.sockets[0].getsockname()[1]
         yield bound

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+import uvloop
 
 from benchmarks.bench_apiserver import CONNECTIONS, Load, _resident_mb, _start, _version, pod
 from benchmarks.figures import report
@@ -47,7 +48,7 @@ def node(name: str) -> bytes:
 
 def main() -> bool:
     with running() as (data, _):
-        delivered = asyncio.run(delivery(data))
+        delivered = uvloop.run(delivery(data))
     return all([delivered, large(), against_etcd()])
 
 
@@ -112,7 +113,7 @@ async def _create(load: Load, number: int) -> None:
 
 
 def _watch_all(url: str, token: str, version: str, changes: int, answer: Connection) -> None:
-    answer.send(asyncio.run(_delays(url, token, version, changes, answer)))
+    answer.send(uvloop.run(_delays(url, token, version, changes, answer)))
 
 
 async def _delays(url: str, token: str, version: str, changes: int, answer: Connection) -> list[float]:

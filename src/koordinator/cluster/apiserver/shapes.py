@@ -9,9 +9,8 @@ from koordinator.clock import Clock
 from koordinator.cluster.apiserver import tables
 from koordinator.cluster.apiserver.calls import Call, View
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
-from koordinator.cluster.apiserver.store import Entry
+from koordinator.cluster.apiserver.store import Entry, plain
 from koordinator.cluster.apiserver.watch import Shape as EventShape
-from koordinator.cluster.apiserver.watch import plain
 
 _encode = msgspec.json.encode
 

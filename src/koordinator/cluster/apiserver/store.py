@@ -45,6 +45,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return obj
 
 
+def plain(type_: str, entry: Entry) -> bytes:
+    """An event's line with the whole object."""
+    return b'{"type":"%b","object":%b}\n' % (type_.encode(), entry.raw)
+
+
 class Change:
     """One durable change. ``after`` is the last state of the object; ``deleted`` says that it is gone."""
 
@@ -58,6 +63,11 @@ class Change:
     @property
     def type(self) -> str:
         return "DELETED" if self.deleted else "ADDED" if self.before is None else "MODIFIED"
+
+    def plain_line(self) -> bytes:
+        """The change as watches send it that show whole objects; made once for all of them."""
+        line = self.line = plain(self.type, self.after)
+        return line
 
 
 class Collection:

@@ -7,17 +7,13 @@ import msgspec
 
 from koordinator.cluster.apiserver.refusals import expired, status_of
 from koordinator.cluster.apiserver.selectors import EntryTest
-from koordinator.cluster.apiserver.store import Change, Collection, Entry
+from koordinator.cluster.apiserver.store import Change, Collection, Entry, plain
 
 QUEUE_LINES = 60_000
 QUEUE_BYTES = 128 << 20
 
 Shape = Callable[[str, Entry], bytes]
 """How an event becomes a line: type and object to one JSON line."""
-
-
-def plain(type_: str, entry: Entry) -> bytes:
-    return b'{"type":"%b","object":%b}\n' % (type_.encode(), entry.raw)
 
 
 def error_line(status: dict[str, object]) -> bytes:
@@ -29,6 +25,7 @@ class Watcher:
 
     def __init__(self, collection: Collection, namespace: str, test: EntryTest | None, shape: Shape = plain) -> None:
         self._collection, self._namespace, self._test, self._shape = collection, namespace, test, shape
+        self._everything = test is None and shape is plain  # the common case: one line for all watches
         self._lines: list[bytes] = []
         self._size = 0
         self._wake: asyncio.Future[None] | None = None
@@ -55,13 +52,14 @@ class Watcher:
         entry = change.after
         if self._namespace and entry.namespace != self._namespace:
             return
+        if self._everything:
+            self.send(change.line or change.plain_line())
+            return
         type_ = change.type if self._test is None else self._selected(change, self._test)
         if not type_:
             return
         if self._shape is plain and type_ == change.type:
-            line = change.line
-            if line is None:
-                line = change.line = plain(type_, entry)
+            line = change.line or change.plain_line()
         elif type_ == "DELETED" and not change.deleted and change.before is not None:
             line = self._shape(type_, _renumbered(change.before, entry.rv))
         else:
@@ -71,11 +69,13 @@ class Watcher:
     def send(self, line: bytes) -> None:
         if self.overrun or self.closed:
             return
-        self._lines.append(line)
+        lines = self._lines
+        lines.append(line)
         self._size += len(line)
-        if len(self._lines) > QUEUE_LINES or self._size > QUEUE_BYTES:
+        if self._size > QUEUE_BYTES or len(lines) > QUEUE_LINES:
             self._cut_off()
-        self._rouse()
+        if self._wake is not None:
+            self._rouse()
 
     async def next(self) -> bytes:
         """What has come since the last call, at least one line; empty when the watch has ended."""
@@ -109,8 +109,10 @@ class Watcher:
         self._lines = [error_line(status_of(expired("the watch fell too far behind and was cut off; list again")))]
 
     def _rouse(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if self._wake is not None:
+            if not self._wake.done():
+                self._wake.set_result(None)
+            self._wake = None
 
 
 def _renumbered(entry: Entry, rv: int) -> Entry:

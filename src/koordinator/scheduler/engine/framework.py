@@ -83,6 +83,10 @@ class Plugin:
         """Everything that PreFilter, Filter and Score read from the pod. Taken once per template (``pod.template_key``)."""
         return None
 
+    def tells_apart(self, pod: PodInfo) -> bool:
+        """Whether ``individual`` has anything to say of pods of this template. Asked once per template."""
+        return True
+
     def individual(self, pod: PodInfo) -> Hashable:
         """What ``signature`` cannot tell because pods of one template differ in it (labels, volumes) or because it depends on
         the cluster. Taken for every pod, so it must be cheap.

@@ -92,7 +92,11 @@ class Profile:
         shared = self._shared_signature(pod)
         if not self._individual:
             return shared
-        return shared, *[plugin.individual(pod) for plugin in self._individual]
+        notes = pod.template.notes
+        asked = notes.get(("individual", id(self)))
+        if asked is None:
+            asked = notes["individual", id(self)] = [one.individual for one in self._individual if one.tells_apart(pod)]
+        return shared, *[individual(pod) for individual in asked]
 
     def _shared_signature(self, pod: PodInfo) -> Hashable:
         """What the template tells: taken once for each."""

@@ -124,6 +124,8 @@ class Residents:
         """Take note of features of some kind. Plugins of several profiles may say the same; the first one counts."""
         if kind not in self._describing:
             self._describing[kind] = features
+            for placed in self._cluster.pods.values():
+                placed.info.template.notes.pop(id(self), None)
             for placed in list(self._cluster.pods.values()):
                 self.pod_updated(placed.info, placed.node)
 
@@ -196,10 +198,17 @@ class Residents:
 
     def _sort(self, info: PodInfo) -> Sort:
         meta = info.pod.metadata
-        features = tuple(dict.fromkeys([one for features in self._describing.values() for one in features(info)]))
+        features = () if id(self) in info.template.notes else self._described(info)
         labels = tuple(meta.labels.items()) if meta.labels else ()
         key = (meta.namespace, labels, meta.deletion_timestamp is None, features)
         return self._sorts.get(key) or self._new_sort(Sort(key, info, features))
+
+    def _described(self, info: PodInfo) -> tuple[Feature, ...]:
+        """What all describers say of a pod. Whether they say anything at all is a matter of its template."""
+        features = tuple(dict.fromkeys([one for features in self._describing.values() for one in features(info)]))
+        if not features:
+            info.template.notes[id(self)] = True
+        return features
 
     def _new_sort(self, sort: Sort) -> Sort:
         self._sorts[sort.key] = sort

@@ -65,6 +65,9 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
 
     # -- who is alike --------------------------------------------------------------------------------------------------
 
+    def tells_apart(self, pod: PodInfo) -> bool:
+        return bool(pod.pod.spec.volumes)
+
     def individual(self, pod: PodInfo) -> Hashable:
         """Where the bound volumes are; of the others what matters, and the state of all storage they could come from."""
         if not pod.pod.spec.volumes:

@@ -166,6 +166,9 @@ class NodeVolumeLimits(PreFilterPlugin, FilterPlugin):
     def __init__(self, cluster: Cluster) -> None:
         self.attachments = cluster.shared(Attachments)
 
+    def tells_apart(self, pod: PodInfo) -> bool:
+        return bool(pod.pod.spec.volumes)
+
     def individual(self, pod: PodInfo) -> Hashable:
         return tuple(self._wanted(pod)) if pod.pod.spec.volumes else None
 

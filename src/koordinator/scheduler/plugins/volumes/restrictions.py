@@ -74,6 +74,9 @@ class VolumeRestrictions(PreFilterPlugin, FilterPlugin):
     def signature(self, pod: PodInfo) -> Hashable:
         return tuple(disks_of(pod.pod)) if pod.pod.spec.volumes else ()
 
+    def tells_apart(self, pod: PodInfo) -> bool:
+        return bool(pod.pod.spec.volumes)
+
     def individual(self, pod: PodInfo) -> Hashable:
         if not pod.pod.spec.volumes:
             return None

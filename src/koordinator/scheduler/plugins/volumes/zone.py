@@ -37,6 +37,9 @@ class VolumeZone(PreFilterPlugin, FilterPlugin):
     def __init__(self, cluster: Cluster) -> None:
         self.volumes = cluster.shared(Volumes)
 
+    def tells_apart(self, pod: PodInfo) -> bool:
+        return bool(pod.pod.spec.volumes)
+
     def individual(self, pod: PodInfo) -> Hashable:
         return self._wanted(pod) if pod.pod.spec.volumes else None
 

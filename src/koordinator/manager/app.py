@@ -18,6 +18,7 @@ from koordinator.kube.client import Client
 from koordinator.kube.config import load
 from koordinator.kube.events import Recorder
 from koordinator.kube.leader import LeaderElector, make_identity
+from koordinator.kube.metrics import Collector
 from koordinator.kube.store import Store
 from koordinator.manager import health
 from koordinator.manager.config import ConfigCache
@@ -43,8 +44,10 @@ async def run(options: ManagerOptions, clock: Clock, on_ready: Callable[[], None
         on_ready()
 
     async with Client(config, clock) as client:
+        manager = Manager(client, clock, options, gates)
+        manager.metrics.registry.register(Collector([client.metrics]))
         try:
-            await Manager(client, clock, options, gates).run(ready)
+            await manager.run(ready)
         except ExceptionGroup as group:
             raise readable(group) or group from None
 

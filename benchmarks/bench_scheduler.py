@@ -151,9 +151,9 @@ def main() -> bool:
         report("engine, cost of a pod at 50,000 nodes against 1,000", small / large, "times", "<= 6"),
         report("engine, 50,000 resident pods against none, 5,000 nodes", full / empty, "times", ">= 0.95"),
     ]
-    from benchmarks import bench_scheduler_e2e, growth
+    from benchmarks import bench_scheduler_e2e, growth, scheduler_perf
 
-    results += [growth.main(), bench_scheduler_e2e.main()]
+    results += [scheduler_perf.main(), growth.main(), bench_scheduler_e2e.main()]
     return all(results)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from koordinator.api.core import (
     Affinity,
+    ClaimSource,
     Container,
     Node,
     NodeStatus,
@@ -18,9 +19,18 @@ from koordinator.api.core import (
     PodSpec,
     ResourceRequirements,
     TopologySpreadConstraint,
+    Volume,
     WeightedPodAffinityTerm,
 )
 from koordinator.api.meta import LabelSelector, ObjectMeta, OwnerReference
+from koordinator.api.storage import (
+    BIND_COMPLETED,
+    CSISource,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    PersistentVolumeClaimSpec,
+    PersistentVolumeSpec,
+)
 
 ZONE, HOSTNAME = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 ZONES = ("moon-1", "moon-2", "moon-3")
@@ -42,6 +52,7 @@ class Case(NamedTuple):
     resident_pod: MakePod | None = None
     namespaces: int = 0
     owner: LabelSelector | None = None
+    claims: bool = False
 
 
 def node(index: int) -> Node:
@@ -135,6 +146,23 @@ def owned(index: int) -> Pod:
     return one
 
 
+def with_volume(index: int) -> Pod:
+    """A pod with a claim of its own, bound already."""
+    source = ClaimSource(claim_name=f"claim-{index}")
+    return pod(index, kind="volume", volumes=[Volume(name="vol", persistent_volume_claim=source)])
+
+
+def claim_and_volume(index: int) -> tuple[PersistentVolumeClaim, PersistentVolume]:
+    name, many = f"pv-{index}", ["ReadOnlyMany"]
+    claim = PersistentVolumeClaim(
+        metadata=ObjectMeta(name=f"claim-{index}", namespace="default", annotations={BIND_COMPLETED: "true"}),
+        spec=PersistentVolumeClaimSpec(access_modes=many, volume_name=name),
+    )
+    source = CSISource(driver="ebs.csi.aws.com", volume_handle=name)
+    spec = PersistentVolumeSpec(access_modes=many, capacity={"storage": "1Gi"}, csi=source)
+    return claim, PersistentVolume(metadata=ObjectMeta(name=name), spec=spec)
+
+
 def mixed(index: int) -> Pod:
     return (plain, near, apart, rather_near, rather_apart)[index // 2000 % 5](index)
 
@@ -147,6 +175,7 @@ CASES = (
     Case("TopologySpreading", 5000, 5000, 5000, spread, 2000, plain),
     Case("PreferredTopologySpreading", 5000, 5000, 5000, rather_spread, 2000, plain),
     Case("DefaultTopologySpreading", 5000, 5000, 5000, owned, 2000, plain, owner=OWNED),
+    Case("SchedulingCSIPVs", 5000, 5000, 5000, with_volume, 1000, claims=True),
     Case("MixedSchedulingBasePod", 5000, 10000, 1000, plain, 2000, mixed),
     Case("SchedulingRequiredPodAntiAffinityWithNSSelector", 6000, 4000, 2000, apart_across, 1500, namespaces=100),
 )

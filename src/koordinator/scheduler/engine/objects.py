@@ -14,9 +14,10 @@ T = TypeVar("T", bound=Object)
 class Kept(WatchPlugin, Generic[T]):
     """All objects of one kind, by key. ``version`` moves with every change."""
 
+    name = "the scheduler"
+
     def __init__(self, resource: Resource[T], happening: int) -> None:
-        self.name = resource.plural  # type: ignore[misc]  # one class for all kinds
-        self.resource = resource  # type: ignore[misc]
+        self.resource = resource  # type: ignore[misc]  # one class for all kinds
         self.happening = happening  # type: ignore[misc]
         self.items: dict[str, T] = {}
         self.version = 0

@@ -8,7 +8,7 @@ from typing import cast
 
 from benchmarks.bench_scheduler import Silent
 from benchmarks.figures import report
-from benchmarks.scheduler_cases import CASES, NAME, Case, MakePod, node, plain
+from benchmarks.scheduler_cases import CASES, NAME, Case, MakePod, claim_and_volume, node, plain
 from koordinator.clock import SystemClock
 from koordinator.kube.store import Store
 from koordinator.scheduler.engine.cluster import Cluster
@@ -17,6 +17,7 @@ from koordinator.scheduler.engine.pod import PodReader
 from koordinator.scheduler.engine.queue import SchedulingQueue
 from koordinator.scheduler.engine.residents import Residents
 from koordinator.scheduler.plugins.owners import Owners
+from koordinator.scheduler.plugins.volumes.known import Volumes
 from koordinator.scheduler.profiles import default_profile
 
 
@@ -33,6 +34,11 @@ class Run:
             cluster.shared(Residents).set_namespace(f"measure-ns-{index}", {"team": "devops"})
         if case.owner is not None:
             cluster.shared(Owners).set_owner("ReplicaSet", "default", "measured", case.owner)
+        known = cluster.shared(Volumes)
+        for index in range(case.resident + case.measured if case.claims else 0):
+            claim, volume = claim_and_volume(index)
+            known.claims.object_set(claim)
+            known.volumes.object_set(volume)
         for index in range(case.nodes):
             cluster.set_node(node(index))
 
@@ -69,7 +75,17 @@ def main(wanted: str = "") -> bool:
             median = statistics.median(rate(case) for _ in range(3))
             text = f"engine, {case.name}, {case.nodes:,} nodes, {case.resident:,} + {case.measured:,} pods"
             results.append(report(text, median, "pods/s", f">= {case.goal}"))
+    results += [_crowded(case) for case in CASES if case.name in _CROWDED and wanted in case.name]
     return all(results)
+
+
+_CROWDED = ("SchedulingPodAntiAffinity", "TopologySpreading")
+
+
+def _crowded(case: Case) -> bool:
+    """The same among 50,000 pods that are there before."""
+    share = statistics.median(rate(case, 50_000) / rate(case) for _ in range(3))
+    return report(f"engine, {case.name}, 50,000 resident pods against none", share, "times", ">= 0.95")
 
 
 if __name__ == "__main__":

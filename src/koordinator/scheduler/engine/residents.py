@@ -112,6 +112,11 @@ class Residents:
         theirs = self._namespaces.get(namespace)
         return [one for one in self._caring.candidates(labels) if one.means and one.means.matches(namespace, labels, theirs)]
 
+    @property
+    def anybody_cares(self) -> bool:
+        """Whether any resident pod has a feature that means other pods."""
+        return len(self._caring) > 0
+
     def feature(self, kind: str, value: Hashable, means: Selection | None = None) -> Feature:
         """The one object for a feature."""
         key = kind, value, means

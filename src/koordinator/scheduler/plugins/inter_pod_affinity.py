@@ -116,6 +116,8 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
 
     def individual(self, pod: PodInfo) -> Hashable:
         """Which existing pods' terms mean the pod; and what its own terms take from its labels."""
+        if pod.pod.spec.affinity is None and not self.residents.anybody_cares:
+            return None
         theirs = self.residents.caring(pod.namespace, pod.pod.metadata.labels)
         ids = frozenset(map(id, theirs)) if theirs else None
         try:

@@ -59,6 +59,8 @@ class Owners:
     def selector(self, pod: PodInfo) -> Selector | None:
         """Whom default constraints count along with a pod; None when nobody selects it."""
         meta = pod.pod.metadata
+        if not meta.owner_references and pod.namespace not in self._lookups:
+            return None
         found = {one for one in self._of_services(pod) if one.matches(meta.labels)}
         if (owner := self._of_owner(pod.namespace, meta.owner_references)) is not None:
             found.add(owner)

@@ -246,7 +246,7 @@ def _koordlet(data: DataDir, plan: Plan, clock: Clock) -> Component:
         report_floor=1.0,
         aggregate_floor=5.0,
         audit_log_dir=str(data.logs / "audit"),
-        features=KOORDLET.parse("AuditEvents=true"),
+        features=KOORDLET.parse("AuditEvents=true,CoreSched=true"),
         undo_on_exit=True,
     )
     return Component("koordlet", lambda on_ready: app.run(options, clock, on_ready))

@@ -1,16 +1,19 @@
 """koordlet, put together from its options: every part is made here and none is started."""
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 
 from koordinator.clock import Clock
 from koordinator.errors import Unavailable
 from koordinator.koordlet.agent import Agent, Parts, Strategy
+from koordinator.koordlet.enforce import identity, idleclass
 from koordinator.koordlet.enforce.audit import AuditLog
 from koordinator.koordlet.enforce.batch import BatchResource
 from koordinator.koordlet.enforce.executor import Executor
-from koordinator.koordlet.enforce.identity import FILE, GroupIdentity
+from koordinator.koordlet.enforce.identity import GroupIdentity
+from koordinator.koordlet.enforce.idleclass import IdleClass
 from koordinator.koordlet.enforce.suppress import CPUSuppress
 from koordinator.koordlet.host import cgroup, machine, paths, registry
 from koordinator.koordlet.host.cgroup import Cgroups
@@ -91,11 +94,16 @@ def _strategies(options: KoordletOptions, host: Host, notices: Notices) -> list[
     if options.enabled("BatchResource"):
         strategies.append(BatchResource(notices))
     if options.enabled("GroupIdentity"):
-        strategies.append(_identity(host, notices))
+        strategies.append(GroupIdentity(notices, _supports(host, identity.FILE), _kube_dirs(host)))
+    if options.enabled("CoreSched"):
+        strategies.append(IdleClass(notices, _supports(host, idleclass.FILE), _kube_dirs(host)))
     return strategies
 
 
-def _identity(host: Host, notices: Notices) -> GroupIdentity:
-    file, layout = registry.find(FILE, host.cgroups.version), host.layout
-    kube_dirs = {qos: layout.qos_dir(qos) for qos in (paths.GUARANTEED, paths.BURSTABLE, paths.BEST_EFFORT)}
-    return GroupIdentity(notices, lambda: host.cgroups.supports(file, layout.root), kube_dirs)
+def _supports(host: Host, name: str) -> Callable[[], bool]:
+    file = registry.find(name, host.cgroups.version)
+    return lambda: host.cgroups.supports(file, host.layout.root)
+
+
+def _kube_dirs(host: Host) -> dict[str, str]:
+    return {qos: host.layout.qos_dir(qos) for qos in (paths.GUARANTEED, paths.BURSTABLE, paths.BEST_EFFORT)}

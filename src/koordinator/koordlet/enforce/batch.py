@@ -16,6 +16,7 @@ from koordinator.api.core import Container, Pod, Quantities
 from koordinator.api.nodes import NO_RATIO, normalization_ratio
 from koordinator.api.podqos import EXTENDED_RESOURCE_SPEC, ContainerResources
 from koordinator.koordlet.enforce.decision import Decision, Skip, Subject, Write
+from koordinator.koordlet.enforce.idleclass import idle_rule
 from koordinator.koordlet.host.convert import MIN_SHARES, UNLIMITED, milli_to_quota, milli_to_shares
 from koordinator.koordlet.notices import Notices
 from koordinator.koordlet.observe.rates import running_containers
@@ -120,7 +121,12 @@ class BatchResource:
         planned = {pod.uid: self._plan(pod, rule) for pod in pods}
         self._planned = planned
         writes = [write for _, _, plan in planned.values() for write in plan]
-        return [Write(view.tier.group, "cpu.shares", str(MIN_SHARES), OWNER), *writes] if pods else Skip("no BE pods")
+        if not pods:
+            return Skip("no BE pods")
+        idle = idle_rule(view.qos_strategy)
+        if idle is not None and idle.best_effort:  # the kernel refuses to weigh a cgroup that idles
+            return writes
+        return [Write(view.tier.group, "cpu.shares", str(MIN_SHARES), OWNER), *writes]
 
     def _rule(self, view: View) -> Rule:
         by_quota = view.thresholds is not None and view.thresholds.by_quota

@@ -183,7 +183,11 @@ class Demo:
 
 
 def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """A process that ends with this one, however this one ends: it would burn a core for ever."""
+    """A process that ends with this one, however this one ends: it would burn a core for ever.
+
+    Each has a session of its own, as services of a machine have: the kernel's autogroups would otherwise weigh all of them
+    together as one.
+    """
     libc = ctypes.CDLL(None)
 
     def die_with_parent() -> None:
@@ -195,6 +199,7 @@ def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
             stdout=file,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            start_new_session=True,
             preexec_fn=die_with_parent,  # noqa: PLW1509 — no other threads here that could hold a lock
         )
 

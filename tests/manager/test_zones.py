@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from koordinator.api.registry import NODE_METRICS, NODE_RESOURCE_TOPOLOGIES, NODES
-from koordinator.manager.overcommit.zones import updated_zones, zone_capacities
+from koordinator.manager.overcommit.zones import emptied_zones, updated_zones, zone_capacities
 from waiting import until
 
 ON = '{"enable": true, "cpuReclaimThresholdPercent": 75, "memoryReclaimThresholdPercent": 75}'
@@ -63,6 +63,21 @@ def test_an_unreadable_zone_is_named():
         zone_capacities([zone("node-0", cpu="many")])
 
 
+def test_emptying_touches_only_what_was_sold():
+    written = updated_zones(ZONES, np.array([[4000, 1000], [0, 0]]), 1.0, 0.1)
+    emptied = emptied_zones([written[0], ZONES[1]])
+    amounts = {one["name"]: one["allocatable"] for one in emptied[0]["resources"]}
+    assert amounts == {
+        "cpu": "8",
+        "memory": "32Gi",
+        "koordinator.sh/gpu": "1",
+        "kubernetes.io/batch-cpu": "0",
+        "kubernetes.io/batch-memory": "0",
+    }
+    assert emptied[1] == ZONES[1]
+    assert emptied_zones(emptied) is None
+
+
 async def test_zones_and_speed_of_a_described_machine(cluster, manager):
     await cluster.configure(colocation_config=ON, cpu_normalization_config=SPEED)
     await cluster.node()
@@ -92,8 +107,11 @@ async def test_zones_and_speed_of_a_described_machine(cluster, manager):
 
     async def taken_back():
         annotations = (await cluster.client.get(NODES, "n1")).annotations
+        zones = (await cluster.client.get(NODE_RESOURCE_TOPOLOGIES, "n1")).zones
+        offered = {one.name: one.allocatable for one in zones[0].resources}
         return (
             await cluster.sold() == (None, None)
+            and (offered["kubernetes.io/batch-cpu"], offered["cpu"], offered["koordinator.sh/gpu"]) == ("0", "8", "1")
             and "node.koordinator.sh/resource-amplification-ratio" not in annotations
             and annotations["node.koordinator.sh/cpu-normalization-ratio"] == "1.20"
         )

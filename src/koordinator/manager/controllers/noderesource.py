@@ -232,6 +232,9 @@ class NodeResources:
             ratios = self._ratios(seen)
         names = [name for plugin, pair in _SOLD.items() if plugin in self._plugins for name in pair]
         plan = Plan(seen.node, seen.strategy, dict.fromkeys(names), ratios)
+        topology = self._topologies.get(seen.node.name)
+        if topology is not None and BATCH_RESOURCE in self._plugins:
+            plan.zones = Zones(topology, None)
         if not off:
             self._add_devices(plan)
         return plan

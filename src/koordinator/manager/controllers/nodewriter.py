@@ -18,7 +18,7 @@ from koordinator.manager.metrics import PREPARE, UNCOUNTED, Counts
 from koordinator.manager.overcommit import prepare
 from koordinator.manager.overcommit.batch import Array
 from koordinator.manager.overcommit.ratios import changed_ratios
-from koordinator.manager.overcommit.zones import updated_zones
+from koordinator.manager.overcommit.zones import emptied_zones, updated_zones
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,10 @@ class Plan(msgspec.Struct):
 
 
 class Zones(NamedTuple):
-    """Batch resources of each zone of the topology that they were computed from."""
+    """Batch resources of each zone of the topology that they were computed from; ``sold`` None: nothing is sold any more."""
 
     topology: Topology
-    sold: Array
+    sold: Array | None
 
 
 class Write(NamedTuple):
@@ -132,7 +132,10 @@ class NodeWriter:
         if plan.zones is None:
             return None
         topology, sold = plan.zones
-        zones = updated_zones(topology.zones, sold, plan.normalization, plan.strategy.resource_diff_threshold or 0.1)
+        if sold is None:
+            zones = emptied_zones(topology.zones)
+        else:
+            zones = updated_zones(topology.zones, sold, plan.normalization, plan.strategy.resource_diff_threshold or 0.1)
         if zones is None:
             return None
         seen = {"resourceVersion": topology.metadata.resource_version}  # koordlet writes the same list

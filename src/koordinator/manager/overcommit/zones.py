@@ -104,6 +104,20 @@ def updated_zones(zones: Sequence[JsonObject], sold: Array, ratio: float, thresh
     return result if result != list(zones) else None
 
 
+def emptied_zones(zones: Sequence[JsonObject]) -> list[JsonObject] | None:
+    """The zones with nothing sold in any; None when nothing was. Zones that never sold anything stay as they are."""
+    result = [_emptied_zone(zone) for zone in zones]
+    return result if result != list(zones) else None
+
+
+def _emptied_zone(zone: JsonObject) -> JsonObject:
+    none = quantity.of_milli(0)
+    listed = [
+        _updated(one, none, 0.0) if one.get("name") in (BATCH_CPU, BATCH_MEMORY) else one for one in zone.get("resources") or []
+    ]
+    return {**zone, "resources": listed} if listed else zone
+
+
 def _updated_zone(zone: JsonObject, row: Sequence[int], ratio: float, threshold: float) -> JsonObject:
     cpu_milli = row[0] * 1000
     amounts = {

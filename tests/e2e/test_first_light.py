@@ -259,7 +259,7 @@ def test_down_clears_away_what_a_cluster_left_that_was_killed_with_all_its_parts
     eventually(lambda: get(cluster, "pod", "busy")["status"]["phase"] == "Running", 20)
     left = list(Path("/sys/fs/cgroup").glob(f"**/{cluster.data.cgroup_parent}"))
     pids = [pid for path in left for file in path.rglob("cgroup.procs") for pid in file.read_text().split()]
-    for pid in (state.pid, *state.components.values()):
+    for pid in (*state.components.values(), state.pid):  # the other way round parts would hear of it and stop cleanly
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: start_ticks(state.pid) is None)
     assert pids

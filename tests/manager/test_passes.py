@@ -7,6 +7,7 @@ import pytest
 
 from koordinator.clock import ManualClock
 from koordinator.manager.controllers.passes import PassQueue
+from waiting import until
 
 
 @pytest.fixture
@@ -79,3 +80,28 @@ async def test_an_earlier_later_wakes_the_sleeper(passes):
     queue.later("b", queue.clock.now() + 10)
     await queue.clock.run(11)
     assert made == [{"b"}]
+
+
+async def test_what_waits_and_what_is_worked_on_is_counted():
+    clock = ManualClock()
+    queue = PassQueue(clock, gather=1.0)
+    at_work, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(names):
+        at_work.set()
+        await go_on.wait()
+        return names
+
+    serving = asyncio.create_task(queue.serve(work))
+    for name in ("a", "b", "a"):
+        queue.mark(name)
+    assert (len(queue), queue.metrics.adds, queue.running()) == (2, 2, [])
+    await clock.run(1.0)
+    await at_work.wait()
+    clock.advance(3.0)
+    assert queue.running() == [3.0, 3.0]
+    go_on.set()
+    await until(lambda: queue.metrics.retries == 2)
+    assert [total for _, _, total in queue.metrics.wait.rows()] == [2.0]
+    assert [total for _, _, total in queue.metrics.work.rows()] == [6.0]
+    serving.cancel()

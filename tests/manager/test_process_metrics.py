@@ -23,7 +23,9 @@ async def test_the_clients_requests_are_counted_beside_the_managers_own(apiserve
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
             text = await answer.text()
         assert 'rest_client_requests_total{code="200"' in text
-        assert 'workqueue_depth{name="noderesource"} 0.0' in text
+        for queue in ("noderesource", "nodemetric", "nodeslo", "elasticquotaprofiles"):
+            assert f'workqueue_depth{{name="{queue}"}} 0.0' in text
+        assert text.count("# TYPE workqueue_depth gauge") == 1
         assert "koordinator_manager_is_leader 1.0" in text
     finally:
         running.cancel()

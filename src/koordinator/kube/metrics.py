@@ -6,12 +6,10 @@ process and registry holds every client and queue: two collectors would write th
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
-
-    from koordinator.kube.workqueue import WorkQueue
 
 REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 QUEUE_BUCKETS = tuple(10.0**power for power in range(-8, 4))
@@ -74,6 +72,19 @@ class QueueMetrics:
         self.wait, self.work = Histogram(QUEUE_BUCKETS), Histogram(QUEUE_BUCKETS)
 
 
+class CountedQueue(Protocol):
+    """What a queue must tell to be shown."""
+
+    name: str
+    metrics: QueueMetrics
+
+    def __len__(self) -> int: ...
+
+    def running(self) -> list[float]:
+        """For how many seconds each thing that is being worked on has been."""
+        ...
+
+
 class Collector:
     """For ``CollectorRegistry.register``: everything that a component's clients and queues have counted.
 
@@ -83,7 +94,7 @@ class Collector:
     def __init__(
         self,
         clients: Iterable[RequestMetrics] = (),
-        queues: "Callable[[], Iterable[WorkQueue[Any]]]" = tuple,
+        queues: Callable[[], Iterable[CountedQueue]] = tuple,
     ) -> None:
         self._clients, self._queues = tuple(clients), queues
 
@@ -110,7 +121,7 @@ def _client_families(clients: Iterable[RequestMetrics]) -> "Iterator[Metric]":
     yield durations
 
 
-def _queue_families(queues: "list[WorkQueue[Any]]") -> "Iterator[Metric]":
+def _queue_families(queues: list[CountedQueue]) -> "Iterator[Metric]":
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
     adds = CounterMetricFamily("workqueue_adds", "Total number of adds handled by workqueue", labels=("name",))

@@ -18,7 +18,7 @@ from koordinator.kube.client import Client
 from koordinator.kube.config import load
 from koordinator.kube.events import Recorder
 from koordinator.kube.leader import LeaderElector, make_identity
-from koordinator.kube.metrics import Collector
+from koordinator.kube.metrics import Collector, CountedQueue
 from koordinator.kube.store import Store
 from koordinator.manager import health
 from koordinator.manager.config import ConfigCache
@@ -45,7 +45,7 @@ async def run(options: ManagerOptions, clock: Clock, on_ready: Callable[[], None
 
     async with Client(config, clock) as client:
         manager = Manager(client, clock, options, gates)
-        manager.metrics.registry.register(Collector([client.metrics]))
+        manager.metrics.registry.register(Collector([client.metrics], manager.queues))
         try:
             await manager.run(ready)
         except ExceptionGroup as group:
@@ -70,6 +70,10 @@ class Manager:
     def config(self) -> ConfigCache:
         """The configuration in force."""
         return self._controllers.config
+
+    def queues(self) -> list[CountedQueue]:
+        """The controllers' queues, for whoever shows them."""
+        return self._controllers.queues
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until cancelled."""

@@ -1,6 +1,5 @@
 """The manager's own metrics, under the names that dashboards and alerts know."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from koordinator.api.resources import BATCH_CPU
@@ -107,7 +106,6 @@ class Metrics(Counts):
         self._bindings = self._counter(
             "koord_manager_webhook_binding_admission_decisions_total", "Decisions about bindings", "decision"
         )
-        self._depth = self._gauge("workqueue_depth", "Names that wait for a controller", "name")
         self._leader = self._gauge("koordinator_manager_is_leader", "Whether this replica runs the controllers", "")
         self._leader.set(0)
 
@@ -156,10 +154,6 @@ class Metrics(Counts):
     def reconciled(self, what: str, reason: str, *, ok: bool) -> None:
         """Of one of ``slo_controller_<what>_count``."""
         self._reconciles[what].add((_status(ok=ok), reason))
-
-    def queue(self, name: str, length: Callable[[], int]) -> None:
-        """Show how many names wait in a controller's queue."""
-        self._depth.labels(name).set_function(length)
 
     # --- webhooks ----------------------------------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ class NodeResources:
         self._count, self._sync_shared = settings.tally, settings.gpu_shared
         plugins = settings.plugins
         self._plugins = frozenset(name for name in PLUGINS if plugin_enabled(plugins, name))
-        self._queue = PassQueue(clock)
+        self.queue = PassQueue(clock, name="noderesource")
         self._nodes: dict[str, Node] = {}
         self._shares: dict[str, NodeShare] = {}
         self._pods: dict[str, dict[str, PodShare]] = {}
@@ -97,13 +97,8 @@ class NodeResources:
         self._topologies: dict[str, Topology] = {}
         self._devices: dict[str, Device] = {}
 
-    @property
-    def waiting(self) -> int:
-        """Nodes that want work now."""
-        return len(self._queue)
-
     async def run(self) -> None:
-        await self._queue.serve(self.work)
+        await self.queue.serve(self.work)
 
     # --- what informers say ------------------------------------------------------------------------------------------------
 
@@ -112,14 +107,14 @@ class NodeResources:
         self._nodes[node.name], self._shares[node.name] = node, share
         self._complaints.about(node, "InvalidNodeResources", share.problem)
         self._complaints.about(node, "InvalidNodeAnnotation", inputs.unreadable(node), "strategy")
-        self._queue.mark(node.name)
+        self.queue.mark(node.name)
 
     def node_deleted(self, node: Node) -> None:
         for known in (self._nodes, self._shares):
             known.pop(node.name, None)
         self._writer.forget(node.name)
         self._complaints.forget(node)
-        self._queue.forget(node.name)
+        self.queue.forget(node.name)
 
     def pod_changed(self, pod: SeenPod) -> None:
         share = pod.share
@@ -129,7 +124,7 @@ class NodeResources:
         if on_node.get(share.key) != share:
             on_node[share.key] = share
             self._complaints.about(pod, "InvalidPodRequests", share.problem)
-            self._queue.mark(share.node)
+            self.queue.mark(share.node)
 
     def pod_moved(self, old: SeenPod, new: SeenPod) -> None:
         """An update; a pod of the same name may be another one on another node."""
@@ -141,7 +136,7 @@ class NodeResources:
         node = pod.share.node
         on_node = self._pods.get(node, {})
         if on_node.pop(pod.share.key, None) is not None:
-            self._queue.mark(node)
+            self.queue.mark(node)
         if not on_node:
             self._pods.pop(node, None)
 
@@ -149,25 +144,25 @@ class NodeResources:
         report = metric.report
         self._complaints.about(metric, "AbnormalNodeMetric", "; ".join(report.problems[:5]))
         self._reports[metric.name] = report
-        self._queue.mark(metric.name)
+        self.queue.mark(metric.name)
 
     def metric_deleted(self, name: str) -> None:
         self._reports.pop(name, None)
         self._writer.forget(name)
-        self._queue.mark(name)
+        self.queue.mark(name)
 
     def topology_changed(self, topology: Topology) -> None:
         before = self._topologies.get(topology.name)
         self._topologies[topology.name] = topology
         if before is None or _machine(before) != _machine(topology):
-            self._queue.mark(topology.name)
+            self.queue.mark(topology.name)
 
     def topology_deleted(self, topology: Topology) -> None:
         self._topologies.pop(topology.name, None)
 
     def device_changed(self, device: Device) -> None:
         self._devices[device.name] = device
-        self._queue.mark(device.name)
+        self.queue.mark(device.name)
 
     def device_updated(self, old: Device, new: Device) -> None:
         if (old.spec, old.labels) != (new.spec, new.labels):
@@ -176,10 +171,10 @@ class NodeResources:
     def device_deleted(self, device: Device) -> None:
         if self._devices.pop(device.name, None) is not None:
             self._complaints.forget(device)
-            self._queue.mark(device.name)
+            self.queue.mark(device.name)
 
     def config_changed(self) -> None:
-        self._queue.mark_all(self._nodes)
+        self.queue.mark_all(self._nodes)
 
     # --- one pass ----------------------------------------------------------------------------------------------------------
 
@@ -336,7 +331,7 @@ class NodeResources:
     def _expire(self, seen: _Seen) -> None:
         """Look at the node again when its report has become stale."""
         minutes = seen.strategy.degrade_time_minutes or 15
-        self._queue.later(seen.node.name, (seen.report.updated or 0.0) + minutes * 60 + 0.001)
+        self.queue.later(seen.node.name, (seen.report.updated or 0.0) + minutes * 60 + 0.001)
 
 
 def _fill(plans: list[Plan], names: tuple[str, str], amounts: batch.Array) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from koordinator.clock import Clock
+from koordinator.kube.metrics import QueueMetrics
 from koordinator.kube.retry import Backoff
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,11 @@ class PassQueue:
     A name is in it once, however often it is marked; its latest "later" replaces the one before.
     """
 
-    def __init__(self, clock: Clock, gather: float = GATHER) -> None:
+    def __init__(self, clock: Clock, gather: float = GATHER, name: str = "passes") -> None:
         self._clock, self._gather = clock, gather
-        self._ready: set[str] = set()
+        self.name, self.metrics = name, QueueMetrics()
+        self._ready: dict[str, float] = {}  # since when (monotonic) it waits
+        self._passing: tuple[int, float] | None = None  # how many names, since when
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
         self._failures: dict[str, int] = {}
@@ -52,8 +55,15 @@ class PassQueue:
 
     def mark(self, name: str) -> None:
         """``name`` wants work now."""
-        self._ready.add(name)
+        self._enter(name)
         self._wake.set()
+
+    def running(self) -> list[float]:
+        """For how many seconds each name that is being worked on has been."""
+        if self._passing is None:
+            return []
+        names, since = self._passing
+        return [self._clock.monotonic() - since] * names
 
     def mark_all(self, names: Iterable[str]) -> None:
         for name in names:
@@ -82,14 +92,23 @@ class PassQueue:
             await first_of(self._wake, self._clock, self._until_due())
         await self._clock.sleep(self._gather)
         self._collect_due()
-        taken, self._ready = self._ready, set()
-        return taken
+        taken, self._ready = self._ready, {}
+        now = self._clock.monotonic()
+        for since in taken.values():
+            self.metrics.wait.observe((), now - since)
+        return set(taken)
 
     async def serve(self, work: Work) -> None:
         """Pass after pass, for ever. Names that failed come again after a pause that grows."""
         while True:
             names = await self.take()
+            began = self._clock.monotonic()
+            self._passing = len(names), began
             failed = await self._attempt(work, names)
+            self._passing = None
+            for _ in names:
+                self.metrics.work.observe((), self._clock.monotonic() - began)
+            self.metrics.retries += len(failed)
             for name in names - failed:
                 self._failures.pop(name, None)
             for name in failed:
@@ -115,4 +134,9 @@ class PassQueue:
             when, name = heapq.heappop(self._heap)
             if self._due.get(name) == when:
                 del self._due[name]
-                self._ready.add(name)
+                self._enter(name)
+
+    def _enter(self, name: str) -> None:
+        if name not in self._ready:
+            self._ready[name] = self._clock.monotonic()
+            self.metrics.adds += 1

@@ -72,7 +72,7 @@ class PerNode:
     ) -> None:
         self._store, self._resource, self._wanted, self._count = store, resource, wanted, count
         self._get_node, self._get_object = caches
-        self.queue: WorkQueue[str] = WorkQueue(resource.plural, clock)
+        self.queue: WorkQueue[str] = WorkQueue(resource.kind.lower(), clock)
 
     def add_all(self, names: Iterable[str]) -> None:
         for name in names:

@@ -16,6 +16,7 @@ from koordinator.api.registry import (
     NODES,
 )
 from koordinator.clock import Clock
+from koordinator.kube.metrics import CountedQueue
 from koordinator.kube.store import Store
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.changes import SpecObject
@@ -56,9 +57,7 @@ class Controllers:
         self._pods = informers.follow(pods_for(gates))
         self._resources = self._node_resources()
         self._metric_objects, self._slo_objects = self._per_node()
-        metrics.queue("noderesource", lambda: self._resources.waiting)
-        metrics.queue("nodemetric", lambda: len(self._metric_objects.queue))
-        metrics.queue("nodeslo", lambda: len(self._slo_objects.queue))
+        self.queues: list[CountedQueue] = [self._resources.queue, self._metric_objects.queue, self._slo_objects.queue]
         self._listen_to_nodes()
         self._listen_to_the_rest()
         known: dict[str, Runner] = {
@@ -103,6 +102,7 @@ class Controllers:
         profiles = self._informers.follow(ELASTIC_QUOTA_PROFILES)
         quotas = QuotaProfiles(self._store, self._clock, profiles.get, self._nodes.items, self._warn)
         profiles.on(quotas.changed, quotas.updated)
+        self.queues.append(quotas.queue)
         return quotas
 
     def _profiles(self) -> ProfileController:
@@ -117,6 +117,7 @@ class Controllers:
         seen = Seen(profiles.get, lambda: pods.by_index("waiting", ""), labels)
         controller = ProfileController(self._store, self._clock, seen, self._options.profiles, self._warn)
         profiles.on(controller.changed, lambda _, new: controller.changed(new))
+        self.queues.append(controller.queue)
         return controller
 
     # --- who hears of what -------------------------------------------------------------------------------------------------

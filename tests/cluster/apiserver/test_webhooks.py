@@ -109,6 +109,19 @@ async def test_updates_deletes_and_subresources_are_asked_for_by_rule(http, hook
     assert hooks.requests[2]["object"] is None
 
 
+async def test_a_binding_can_be_denied_and_leaves_the_pod_unbound(http, hooks):
+    await http.post(VALIDATING, hooks.configuration(rules=[{**RULE, "resources": ["pods/binding"]}]))
+    await http.pod()
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
+    hooks.answer = lambda request: {"allowed": request["object"]["target"]["name"] != "n1", "status": {"message": "not there"}}
+    reply = await http.post(f"{PODS}/p/binding", binding)
+    assert (reply.code, reply.message) == (400, 'admission webhook "hook.example.com" denied the request: not there')
+    assert "nodeName" not in (await http.get(f"{PODS}/p")).body["spec"]
+    assert (await http.post(f"{PODS}/p/binding", {**binding, "target": {"name": "n2"}})).code == 201
+    assert {request["kind"]["kind"] for request in hooks.requests} == {"Binding"}
+    assert hooks.requests[0]["subResource"] == "binding"
+
+
 async def test_selectors_say_which_objects_and_namespaces(http, hooks):
     hooks.answer = lambda _: {"allowed": False}
     only = {"objectSelector": {"matchLabels": {"app": "a"}}, "namespaceSelector": {"matchLabels": {"guarded": "yes"}}}

@@ -5,6 +5,8 @@ A request that no webhook asks for pays one dictionary lookup.
 
 from typing import Any
 
+import msgspec
+
 from koordinator.cluster.apiserver.calls import Call
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
 from koordinator.cluster.apiserver.refusals import forbidden, not_found
@@ -88,6 +90,12 @@ class Admission:
         """Ask the validating webhooks. Raises: Refused."""
         for hook in self._matching(_VALIDATING, call, operation):
             await self._ask(hook, call, obj, old, operation)
+
+    async def validate_body(self, call: Call, kind: str, operation: str) -> None:
+        """Ask the validating webhooks about what was sent to a subresource that takes another kind. Raises: Refused."""
+        if self._matching(_VALIDATING, call, operation):
+            obj = {"apiVersion": "v1", "kind": kind, **msgspec.json.decode(call.body)}
+            await self.validate(call, obj, None, operation)
 
     async def _ask(self, hook: Hook, call: Call, obj: Json | None, old: Json | None, operation: str) -> Any:
         if not self._selects(hook, call.kind, obj, old):

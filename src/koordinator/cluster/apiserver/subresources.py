@@ -63,6 +63,7 @@ class Subresources:
                 required("target.name") if not node else wrong("target.kind", binding.target.kind, 'must be empty or "Node"')
             )
             raise invalid("Binding", "", call.name, [problem])
+        await self._writer.admission.validate_body(call, "Binding", "CREATE")
         head = self._writer.head(call)
         obj = head.decode()
         pods.check_bindable(obj, binding.metadata.uid)

@@ -76,6 +76,8 @@ class Review(msgspec.Struct, frozen=True):
         call, kind = self.call, self.call.kind
         about = self.obj or self.old or {}
         gvk = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+        if call.target.subresource == "binding":  # a subresource that takes a kind of its own
+            gvk = {"group": "", "version": "v1", "kind": "Binding"}
         gvr = {"group": kind.group, "version": kind.version, "resource": kind.plural}
         subresource = {"subResource": call.target.subresource, "requestSubResource": call.target.subresource}
         request = {

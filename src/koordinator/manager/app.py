@@ -8,15 +8,13 @@ import contextlib
 import gc
 from collections.abc import Callable
 
-import msgspec
-
 from koordinator.api import features
 from koordinator.api.meta import Object
 from koordinator.clock import Clock
 from koordinator.errors import readable
 from koordinator.kube.client import Client
-from koordinator.kube.config import load
 from koordinator.kube.events import Recorder
+from koordinator.kube.flags import ConnectionFlags, client_config
 from koordinator.kube.leader import LeaderElector, make_identity
 from koordinator.kube.metrics import Collector, CountedQueue
 from koordinator.kube.store import Store
@@ -35,8 +33,10 @@ __all__ = ["Manager", "ManagerOptions", "run"]
 async def run(options: ManagerOptions, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serve until cancelled. ``on_ready`` is called once, when caches are warm and webhooks registered."""
     gates = features.MANAGER.parse(options.feature_gates)
-    found = load(options.kubeconfig, options.master)
-    config = msgspec.structs.replace(found, user_agent="koordinator-manager", qps=options.qps, burst=options.burst)
+    flags = ConnectionFlags(
+        kubeconfig=options.kubeconfig, master=options.master, kube_api_qps=options.qps, kube_api_burst=options.burst
+    )
+    config = client_config(flags, "koordinator-manager")
 
     def ready() -> None:
         gc.collect()

@@ -9,16 +9,14 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from koordinator.api.meta import Object
 from koordinator.api.registry import NODES, PODS, Resource
 from koordinator.clock import Clock
 from koordinator.errors import KoordError
-from koordinator.kube import config
 from koordinator.kube.client import Client
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.events import Recorder
+from koordinator.kube.flags import ConnectionFlags, client_config
 from koordinator.kube.informer import Informer
 from koordinator.kube.leader import LeaderElector, make_identity
 from koordinator.kube.pauses import collect_when_quiet, settle
@@ -56,8 +54,10 @@ BATCH_SECONDS = 0.008
 
 async def run(options: SchedulerOptions, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
     """Schedule until cancelled. Raises: ConfigInvalid, Unavailable, LeadershipLost."""
-    found = config.load(options.kubeconfig, options.master)
-    async with Client(msgspec.structs.replace(found, qps=options.qps, burst=options.burst)) as client:
+    flags = ConnectionFlags(
+        kubeconfig=options.kubeconfig, master=options.master, kube_api_qps=options.qps, kube_api_burst=options.burst
+    )
+    async with Client(client_config(flags)) as client:
         app = App(client, options, clock)
 
         def ready() -> None:

@@ -7,7 +7,7 @@ DIR ?= ../shared/vectors
 AREA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance check generate vectors bench bench-cluster docs lock clean
+.PHONY: help setup demo test fuzz conformance check generate vectors bench bench-cluster docs lock clean
 
 help: ## List what can be made.
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -27,6 +27,10 @@ demo: setup ## Co-locate a service and batch jobs on this machine and print what
 test: setup ## Pass all tests (installs Debian packages that tests need when root).
 	./scripts/install-test-deps
 	$(BIN)/python -m pytest
+
+fuzz: setup ## Look for new failures: random examples for every property, five minutes of made-up requests (SEED=<n> repeats them).
+	KOORD_HYPOTHESIS_PROFILE=explore KOORD_FUZZ_SECONDS=300 KOORD_FUZZ_SEED=$${SEED:-$$(date +%s)} \
+		$(BIN)/python -m pytest -m "hypothesis or fuzz"
 
 conformance: setup ## State what a store does as tests: in memory, embedded, and at KOORD_CONFORMANCE_KUBECONFIG if set.
 	$(BIN)/python -m pytest tests/conformance

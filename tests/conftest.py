@@ -1,5 +1,6 @@
 """Fixtures for all tests: a real API server on the loopback interface."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from koordinator.clock import SystemClock
 from koordinator.kube.client import Client
 from koordinator.kube.config import ClientConfig
 
-# Tests do not time: a busy machine must not fail a property.
-settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("ours")
+# Tests do not time: a busy machine must not fail a property. `make test` draws the same examples each time, so that a change
+# is judged by what it changed; `make fuzz` draws new ones.
+settings.register_profile("ours", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("KOORD_HYPOTHESIS_PROFILE", "ours"))
 
 
 class ApiServer(msgspec.Struct, frozen=True):

@@ -20,9 +20,9 @@ cluster.add_to(app)
 kubectl.add_to(app)
 demo.add_to(app)
 explain.add_to(app)
-manager.add_to(app)
+manager.COMPONENT.add_to(app)
 plan.add_to(app)
-scheduler.add_to(app)
+scheduler.COMPONENT.add_to(app)
 
 
 @app.command()

@@ -1,15 +1,12 @@
 """`koord manager` and the console script `koord-manager`: the manager as a process of its own, with the Go manager's flags."""
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from koordinator.cli import goflags
+from koordinator.cli.component import Component
 from koordinator.cli.goflags import Flag, Misuse, duration, many, number, switch, text, whole
-from koordinator.errors import KoordError
 
 if TYPE_CHECKING:
     from koordinator.manager.options import Address, ManagerOptions, WebhookOptions
@@ -67,33 +64,12 @@ POD_NAMESPACE, SECRET_NAME, SERVICE_NAME, MUTATING_WEBHOOK_NAME and VALIDATING_W
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    passes_through = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-    app.command("manager", context_settings=passes_through, help=_HELP)(manager)
-
-
-def manager(ctx: typer.Context) -> None:
-    try:
-        serve(ctx.args)
-    except Misuse as err:
-        sys.stderr.write(f"koord manager: {err}\n")
-        raise typer.Exit(2) from err
-
-
 def main() -> None:
     """The console script."""
-    try:
-        serve(sys.argv[1:])
-    except KoordError as err:
-        sys.stderr.write(f"koord-manager: {err}\n")
-        sys.exit(2 if isinstance(err, Misuse) else 1)
+    COMPONENT.script()
 
 
-def serve(arguments: Sequence[str]) -> None:
-    """Raises KoordError."""
-    if {"-h", "--help", "-help"} & set(arguments):
-        typer.echo(f"{_HELP}\n{goflags.usage(FLAGS)}")
-        return
+def _serve(arguments: Sequence[str]) -> None:
     from koordinator.cli.running import run_component
     from koordinator.clock import SystemClock
     from koordinator.manager import app
@@ -101,6 +77,9 @@ def serve(arguments: Sequence[str]) -> None:
     flags = goflags.parse(FLAGS, arguments)
     options = options_of(flags, os.environ)
     run_component(lambda: app.run(options, SystemClock()), flags["v"])
+
+
+COMPONENT = Component("manager", _HELP, FLAGS, _serve, script_misuse=2)
 
 
 def options_of(flags: Mapping[str, Any], environment: Mapping[str, str]) -> "ManagerOptions":

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import typer
 
 from koordinator.cli import goflags
+from koordinator.cli.component import Component
 from koordinator.cli.goflags import Flag, Misuse, duration, many, number, switch, text, whole
-from koordinator.errors import KoordError
 
 if TYPE_CHECKING:
     from koordinator.scheduler.options import SchedulerOptions
@@ -102,37 +101,16 @@ It takes the Go scheduler's flags; `koord scheduler --help` lists them.
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    passes_through = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-    app.command("scheduler", context_settings=passes_through, help=_HELP)(scheduler)
-
-
-def scheduler(ctx: typer.Context) -> None:
-    try:
-        serve(ctx.args)
-    except Misuse as err:
-        sys.stderr.write(f"koord scheduler: {err}\n")
-        raise typer.Exit(1) from err
-
-
 def main() -> None:
-    """The console script. Every error is exit code 1, as of the Go scheduler."""
-    try:
-        serve(sys.argv[1:])
-    except KoordError as err:
-        sys.stderr.write(f"koord-scheduler: {err}\n")
-        sys.exit(1)
+    """The console script."""
+    COMPONENT.script()
 
 
-def serve(arguments: Sequence[str]) -> None:
-    """Raises KoordError."""
-    if {"-h", "--help", "-help"} & set(arguments):
-        typer.echo(f"{_HELP}\n\n{goflags.usage(FLAGS)}")
-        return
+def _serve(arguments: Sequence[str]) -> None:
     if {"--version", "-version", "--version=true", "--version=raw"} & set(arguments):
         from koordinator import __version__
 
-        typer.echo(f"Kubernetes koord-scheduler {__version__}")
+        sys.stdout.write(f"Kubernetes koord-scheduler {__version__}\n")
         return
     from koordinator.cli.running import run_component
     from koordinator.clock import SystemClock
@@ -145,6 +123,9 @@ def serve(arguments: Sequence[str]) -> None:
         write(options, flags["write-config-to"])
         return
     run_component(lambda: app.run(options, SystemClock()), flags["v"])
+
+
+COMPONENT = Component("scheduler", _HELP, FLAGS, _serve, script_misuse=1)
 
 
 def options_of(arguments: Sequence[str]) -> "tuple[dict[str, Any], SchedulerOptions]":

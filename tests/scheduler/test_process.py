@@ -77,7 +77,7 @@ async def test_the_lease_is_the_configured_one_and_is_given_back(apiserver):
     async with running(apiserver.client, leader_elect=True, election=election) as app:
         await until(lambda: app.leading)
         lease = await apiserver.client.get(LEASES, "mine", "kube-system")
-        assert lease.spec.holder_identity == app.elector.identity
+        assert lease.spec.holder_identity == app.life.elector.identity
     lease = await apiserver.client.get(LEASES, "mine", "kube-system")
     assert lease.spec.holder_identity == ""
 
@@ -166,7 +166,7 @@ async def test_profiles_share_what_they_watch_and_each_schedules_its_own(apiserv
     file.write_text(HEAD + f"profiles: [{{schedulerName: one, {usage}}}, {{schedulerName: other, {usage}}}]\n")
     async with running(apiserver.client, config=str(file)) as app:
         assert [profile.name for profile in app.profiles] == ["one", "other"]
-        assert len(app._plugin_informers) < len(app.watchers)
+        assert len(app.life.watching.informers) < len(app.watchers)
         await add_node(apiserver.client, "a")
         for name in ("one", "other"):
             await add_pod(apiserver.client, name, schedulerName=name)

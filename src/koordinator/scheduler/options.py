@@ -18,6 +18,18 @@ class Election(msgspec.Struct, frozen=True, kw_only=True):
     times: LeaseTimes = LeaseTimes()
 
 
+class BarrierPod(msgspec.Struct, frozen=True, kw_only=True):
+    """The pod that a new leader writes to, for how long the barrier may hold up a leader. No name means no barrier."""
+
+    namespace: str = "kube-system"
+    name: str = "koord-scheduler-sync-barrier"
+    timeout: float = 60.0
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 class Secure(msgspec.Struct, frozen=True, kw_only=True):
     """HTTPS; port 0 takes a free one. Without certificate files one is made, signed by itself, in ``cert_dir`` or in memory."""
 
@@ -50,6 +62,10 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_names: tuple[str, ...] = SHIPPED_NAMES
     leader_elect: bool = False
     election: Election = Election()
+    delay_cache: bool = False
+    """Whether a replica that stands by watches nothing."""
+    barrier: BarrierPod = BarrierPod()
+    controller_plugins: tuple[str, ...] = ("*",)
     seed: int | None = None
     bind_concurrency: int = 64
     http_address: str = "127.0.0.1"
@@ -86,6 +102,7 @@ def with_configuration(options: SchedulerOptions, configuration: Configuration, 
         "burst": client.burst,
         "leader_elect": configuration.leader_election.leader_elect,
         "election": election_of(configuration.leader_election),
+        "delay_cache": configuration.delay_cache_until_active,
     }
     decided = {name: value for name, value in from_file.items() if name not in given and value is not None}
     return msgspec.structs.replace(options, **decided)

@@ -70,7 +70,7 @@ def _routes(app: "App", *, debug: bool) -> "web.Application":
 
     async def healthy(_: web.Request) -> web.Response:
         """A leader that has not renewed its Lease for too long is not healthy: it may have hung."""
-        if app.elector is not None and app.elector.stale():
+        if app.life.elector is not None and app.life.elector.stale():
             return web.Response(
                 status=500, text="[-]leaderElection failed: the Lease has not been renewed\nhealthz check failed"
             )
@@ -78,7 +78,7 @@ def _routes(app: "App", *, debug: bool) -> "web.Application":
 
     async def ready(request: web.Request) -> web.Response:
         """Ready once all caches have seen the cluster; standing by counts as ready."""
-        if not app.synced:
+        if not app.life.ready:
             return web.Response(status=500, text="[-]informer-sync failed: caches are not filled yet\nreadyz check failed")
         return await healthy(request)
 

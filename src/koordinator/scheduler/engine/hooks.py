@@ -4,7 +4,7 @@ A plugin has such a hook by subclassing its base; it is found when the profile i
 (transformers: only where the plugin is enabled at their native point).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -122,6 +122,30 @@ class ErrorHandler(Plugin):
 
     def after_error(self, pod: PodInfo, failure: Failure) -> bool:
         return False
+
+
+# --- beside scheduling -----------------------------------------------------------------------------------------------------
+
+
+class StartPlugin(Plugin):
+    """Has something to do once, before the first pod. What is raised here keeps the scheduler from starting."""
+
+    async def after_plugin_caches(self) -> None:
+        """Nodes and what plugins watch are known, pods are not: a quota's tree must stand before pods are counted in it."""
+
+    async def after_caches(self) -> None:
+        """Everything is known."""
+
+
+class ControllerPlugin(Plugin):
+    """Has work that goes on beside scheduling: a gang's phase, a quota's status. It runs on the leader only."""
+
+    def controllers(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """By name: what runs until it is cancelled. One that fails starts again after a pause.
+
+        Of the plugins of one name in several profiles only the first is asked.
+        """
+        raise NotImplementedError
 
 
 # --- one merged patch ------------------------------------------------------------------------------------------------------

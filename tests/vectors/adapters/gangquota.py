@@ -1,4 +1,4 @@
-"""Vectors of gangs and quotas: so far what the manager does about quotas."""
+"""Vectors of gangs and quotas: so far what the manager does about quotas, and the tree of the network."""
 
 import importlib
 import json
@@ -7,9 +7,11 @@ import msgspec
 
 from koordinator.api import keys, resources
 from koordinator.api.core import Node, Pod
+from koordinator.api.networktopology import NetworkTopologyLayer
 from koordinator.api.quota import ElasticQuota, ElasticQuotaProfile
 from koordinator.manager.controllers import quotaprofile
 from koordinator.manager.webhooks.quotas import rules, topology
+from koordinator.scheduler.topology import tree
 
 manager = importlib.import_module(".manager", __package__)
 
@@ -87,4 +89,18 @@ def quota_pod(given):
     return msgspec.convert({"metadata": {"name": "p", "labels": labels}, "spec": {"containers": containers}}, Pod)
 
 
-ADAPTERS = {"quota-webhook": webhook_case, "quota-profile": profile_case, "quota-evaluate": evaluate_case}
+def tree_case(case):
+    spec = msgspec.convert(case["networkTopologySpec"], list[NetworkTopologyLayer])
+    try:
+        built = tree.build(spec, [(node["name"], node["labels"]) for node in case["nodes"]])
+    except tree.InvalidTopology as err:
+        return {"error": str(err)}
+    return {"detailStatus": msgspec.to_builtins(tree.details(built.tree))}
+
+
+ADAPTERS = {
+    "quota-webhook": webhook_case,
+    "quota-profile": profile_case,
+    "quota-evaluate": evaluate_case,
+    "topology-tree": tree_case,
+}

@@ -33,6 +33,8 @@ class Happening:
     """A PersistentVolume has."""
     STORAGE = 1 << 23
     """What is known of storage has: StorageClass, CSIDriver, CSINode, CSIStorageCapacity."""
+    NETWORK = 1 << 26
+    """The tree of the network has changed."""
     ANYTHING = (1 << 31) - 1
     """Every kind: an event that concerns everybody, or a plugin that every event concerns."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from koordinator.scheduler.engine.queue import SchedulingQueue
     from koordinator.scheduler.engine.waiting import WaitingPods
     from koordinator.scheduler.extenders import Extenders
+    from koordinator.scheduler.topology.manager import TopologyManager
 
 
 class Handle:
@@ -30,3 +31,5 @@ class Handle:
         self.queue: SchedulingQueue | None = None
         self.waiting: WaitingPods | None = None
         self.extenders: Extenders | None = None
+        self.network: TopologyManager | None = None
+        """Keeps the tree of the network, where that is asked for; ``Happening.NETWORK`` when there is another."""

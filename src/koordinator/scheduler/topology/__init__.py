@@ -1,0 +1,1 @@
+"""The network as a tree, for plugins that want pods close together."""

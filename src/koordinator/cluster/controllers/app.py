@@ -85,13 +85,13 @@ def check(options: ControllersOptions) -> None:
 
 def build(hub: Hub, options: ControllersOptions, clock: Clock) -> list[Controller]:
     """The controllers that were asked for. The garbage collector comes last: it takes the views as the others typed them."""
-    from koordinator.cluster.controllers import collector, daemons, namespaces, nodewatch, statefuls, workloads
+    from koordinator.cluster.controllers import collector, namespaces, nodewatch, workloads
 
     makers: dict[str, Callable[[], Any]] = {
         "deployment": lambda: workloads.DeploymentController(hub, clock),
         "replicaset": lambda: workloads.ReplicaSetController(hub, clock),
-        "daemonset": lambda: daemons.DaemonSetController(hub, clock),
-        "statefulset": lambda: statefuls.StatefulSetController(hub, clock),
+        "daemonset": lambda: workloads.DaemonSetController(hub, clock),
+        "statefulset": lambda: workloads.StatefulSetController(hub, clock),
         "job": lambda: workloads.JobController(hub, clock),
         "disruption": lambda: workloads.DisruptionController(hub, clock),
         "namespace": lambda: namespaces.NamespaceController(hub, clock),

@@ -11,12 +11,12 @@ from koordinator.api.core import Lease, Node, Pod
 from koordinator.api.registry import LEASES, NODES
 from koordinator.clock import Clock
 from koordinator.cluster.controllers import nodelifecycle, podgc
+from koordinator.cluster.controllers.base import NODE, pod_view
 from koordinator.cluster.controllers.changes import Change, Outcome
 from koordinator.cluster.controllers.driver import SETTLE_SECONDS
 from koordinator.cluster.controllers.hub import Hub
 from koordinator.cluster.controllers.nodelifecycle import Heard
 from koordinator.cluster.controllers.objects import NAMESPACES
-from koordinator.cluster.controllers.workloads import POD_NODE, pod_view
 from koordinator.cluster.controllers.zones import LOOK_AGAIN_SECONDS, Pace, Zones, zone_of
 from koordinator.kube.errors import ApiError, ServerUnavailable
 from koordinator.kube.workqueue import WorkQueue
@@ -71,7 +71,7 @@ class NodeLifecycleController:
         """While no node anywhere is well nobody leaves: there is nowhere to go, and it may be us who hear nothing."""
         if not well and self._zones.everything_down:
             return Outcome(again_after=LOOK_AGAIN_SECONDS)
-        return nodelifecycle.evictions(node, self._pods.by_index(POD_NODE, node.name), self._clock.now())
+        return nodelifecycle.evictions(node, self._pods.by_index(NODE, node.name), self._clock.now())
 
     def refused(self, key: str, change: Change, error: ApiError) -> list[Change]:
         return []

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from koordinator.api.sloconfig.colocation import DEFAULT, ColocationStrategy
 from koordinator.api.sloconfig.overlay import overlay
-from koordinator.manager.overcommit.batch import LIMIT, Demand, Rules, batch, explain, rule_row, stale
+from koordinator.manager.overcommit.arrays import LIMIT
+from koordinator.manager.overcommit.batch import Demand, Rules, batch, explain, rule_row, stale
 
 amounts = st.integers(0, LIMIT)
 rows = st.tuples(*(amounts for _ in range(12)))

@@ -23,6 +23,7 @@ from koordinator.manager.controllers.passes import PassQueue
 from koordinator.manager.controllers.pernode import MetricObject
 from koordinator.manager.metrics import CALCULATE, RESET, Count, uncounted
 from koordinator.manager.overcommit import batch, devices, inputs, mid, prepare
+from koordinator.manager.overcommit.arrays import Array
 from koordinator.manager.overcommit.inputs import NO_REPORT, NodeShare, PodShare, Reported
 from koordinator.manager.overcommit.ratios import amplification_text, normalization_text
 from koordinator.manager.overcommit.selling import why_not
@@ -290,7 +291,7 @@ class NodeResources:
         _, pods, report = self._known(seen)
         return Zones(topology, zone_batch(capacities, row, rules, pods, report)) if capacities else None
 
-    def _mid_resources(self, selling: list[_Seen]) -> batch.Array:
+    def _mid_resources(self, selling: list[_Seen]) -> Array:
         demand = mid.MidDemand.of([inputs.mid_row(*self._known(seen)) for seen in selling])
         return mid.mid(demand, mid.MidRules.of([mid.mid_rule_row(seen.strategy) for seen in selling]))
 
@@ -334,7 +335,7 @@ class NodeResources:
         self.queue.later(seen.node.name, (seen.report.updated or 0.0) + minutes * 60 + 0.001)
 
 
-def _fill(plans: list[Plan], names: tuple[str, str], amounts: batch.Array) -> None:
+def _fill(plans: list[Plan], names: tuple[str, str], amounts: Array) -> None:
     for plan, row in zip(plans, amounts.tolist(), strict=True):
         plan.resources.update(zip(names, row, strict=True))
 

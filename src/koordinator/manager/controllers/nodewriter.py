@@ -16,7 +16,7 @@ from koordinator.kube.store import Store
 from koordinator.manager.controllers.complaints import Complaints
 from koordinator.manager.metrics import PREPARE, UNCOUNTED, Counts
 from koordinator.manager.overcommit import prepare
-from koordinator.manager.overcommit.batch import Array
+from koordinator.manager.overcommit.arrays import Array
 from koordinator.manager.overcommit.ratios import changed_ratios
 from koordinator.manager.overcommit.zones import emptied_zones, updated_zones
 

@@ -2,8 +2,8 @@
 
     batch = capacity − safety margin − max(system usage, reserved) − high-priority pods, never below zero
 
-Columns are CPU and memory; CPU in milli-cores, memory in bytes (zones: milli-bytes, see ``zones``). Rounding follows
-Koordinator's batchresource plugin digit by digit: percentages become float64 ratios, products are truncated towards zero.
+Columns are CPU and memory; CPU in milli-cores, memory in bytes (zones: milli-bytes, see ``zones``). Source of the formulas:
+Koordinator's batchresource plugin.
 """
 
 import enum
@@ -13,15 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from koordinator.api.sloconfig.colocation import ColocationStrategy
+from koordinator.manager.overcommit.arrays import CPU, MEMORY, Array, pairs, percent, scale
 
-Array = npt.NDArray[np.int64]
-
-CPU, MEMORY = 0, 1
 NO_CAP = -1
 DEGRADED = "degrade node resource because of abnormal nodeMetric, reason: degradedByBatchResource"
 DISABLED = "node colocation is disabled in Config, reason: DisableInConfig"
-LIMIT = 1 << 60
-"""No input may be larger, so that no sum of a few of them leaves int64."""
 
 
 class Policy(enum.IntEnum):
@@ -49,8 +45,7 @@ class Demand(NamedTuple):
     @classmethod
     def of(cls, rows: npt.ArrayLike) -> Self:
         """From int64 (n, 12): the six fields in order, CPU before memory."""
-        table = np.asarray(rows, dtype=np.int64).reshape(-1, 6, 2)
-        return cls(*(table[:, i, :] for i in range(6)))
+        return cls(*pairs(rows, len(cls._fields)))
 
 
 class Rules(NamedTuple):
@@ -63,24 +58,19 @@ class Rules(NamedTuple):
     @classmethod
     def of(cls, rows: npt.ArrayLike) -> Self:
         """From int64 (n, 6), as ``rule_row`` gives them."""
-        table = np.asarray(rows, dtype=np.int64).reshape(-1, 3, 2)
-        return cls(*(table[:, i, :] for i in range(3)))
+        return cls(*pairs(rows, len(cls._fields)))
 
 
 def rule_row(strategy: ColocationStrategy) -> tuple[int, ...]:
     """One row of ``Rules`` from a merged colocation strategy."""
     return (
-        _percent(strategy.cpu_reclaim_threshold_percent, 60),
-        _percent(strategy.memory_reclaim_threshold_percent, 65),
+        percent(strategy.cpu_reclaim_threshold_percent, 60),
+        percent(strategy.memory_reclaim_threshold_percent, 65),
         _CPU_POLICIES.get(strategy.cpu_calculate_policy or "", Policy.USAGE),
         _MEMORY_POLICIES.get(strategy.memory_calculate_policy or "", Policy.USAGE),
-        _percent(strategy.batch_cpu_threshold_percent, NO_CAP),
-        _percent(strategy.batch_memory_threshold_percent, NO_CAP),
+        percent(strategy.batch_cpu_threshold_percent, NO_CAP),
+        percent(strategy.batch_memory_threshold_percent, NO_CAP),
     )
-
-
-def _percent(given: int | None, default: int) -> int:
-    return default if given is None else max(min(given, 10**9), 0)
 
 
 def stale(updated: float | None, now: float, minutes: int) -> bool:
@@ -91,12 +81,6 @@ def stale(updated: float | None, now: float, minutes: int) -> bool:
 def safety_margin(capacity: Array, reclaim_percent: Array) -> Array:
     """What of the capacity is never sold. Negative when more than all of it is to be reclaimed."""
     return scale(capacity, (100 - reclaim_percent) / 100)
-
-
-def scale(amount: Array, ratio: npt.NDArray[np.float64]) -> Array:
-    """``amount`` × ``ratio``, truncated towards zero."""
-    product = np.trunc(amount.astype(np.float64) * ratio)
-    return np.clip(product, -2.0 * LIMIT, 2.0 * LIMIT).astype(np.int64)
 
 
 def kept(demand: Demand, policy: Array) -> Array:

@@ -25,7 +25,7 @@ from koordinator.api.sloconfig.resolve import (
     MID_STATIC_MEMORY_RESERVED_RATIO,
     NODE_STRATEGY,
 )
-from koordinator.manager.overcommit.batch import LIMIT
+from koordinator.manager.overcommit.arrays import LIMIT
 
 Pair = tuple[int, int]
 """Milli-CPU and bytes."""

@@ -1,6 +1,6 @@
 """Mid resources of every node: what services reserve and, by prediction or by decree, will not use for long.
 
-Arrays have one row per node and the columns CPU (milli-cores) and memory (bytes), rounding as in ``batch``.
+Arrays have one row per node and the columns CPU (milli-cores) and memory (bytes).
 """
 
 from typing import NamedTuple, Self
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from koordinator.api.sloconfig.colocation import ColocationStrategy
-from koordinator.manager.overcommit.batch import Array, scale
+from koordinator.manager.overcommit.arrays import Array, pairs, percent, scale
 
 DEGRADED = "degrade node Mid resource because of abnormal nodeMetric, reason: degradedByMidResource"
 STATIC = "static"
@@ -28,8 +28,7 @@ class MidDemand(NamedTuple):
     @classmethod
     def of(cls, rows: npt.ArrayLike) -> Self:
         """From int64 (n, 10): the five fields in order, CPU before memory."""
-        table = np.asarray(rows, dtype=np.int64).reshape(-1, 5, 2)
-        return cls(*(table[:, i, :] for i in range(5)))
+        return cls(*pairs(rows, len(cls._fields)))
 
 
 class MidRules(NamedTuple):
@@ -42,26 +41,21 @@ class MidRules(NamedTuple):
     @classmethod
     def of(cls, rows: npt.ArrayLike) -> Self:
         """From int64 (n, 6), as ``mid_rule_row`` gives them."""
-        table = np.asarray(rows, dtype=np.int64).reshape(-1, 3, 2)
-        return cls(*(table[:, i, :] for i in range(3)))
+        return cls(*pairs(rows, len(cls._fields)))
 
 
 def mid_rule_row(strategy: ColocationStrategy) -> tuple[int, ...]:
     """One row of ``MidRules`` from a merged colocation strategy."""
     static = strategy.mid_reclaim_mode == STATIC
-    unallocated = _percent(strategy.mid_unallocated_percent, 0)
+    unallocated = percent(strategy.mid_unallocated_percent, 0)
     return (
-        _percent(strategy.mid_cpu_threshold_percent, 100),
-        _percent(strategy.mid_memory_threshold_percent, 100),
+        percent(strategy.mid_cpu_threshold_percent, 100),
+        percent(strategy.mid_memory_threshold_percent, 100),
         unallocated,
         unallocated,
-        _percent(strategy.mid_static_cpu_reserved_percent, 0) if static else UNKNOWN,
-        _percent(strategy.mid_static_memory_reserved_percent, 0) if static else UNKNOWN,
+        percent(strategy.mid_static_cpu_reserved_percent, 0) if static else UNKNOWN,
+        percent(strategy.mid_static_memory_reserved_percent, 0) if static else UNKNOWN,
     )
-
-
-def _percent(given: int | None, default: int) -> int:
-    return default if given is None else max(min(given, 10**9), 0)
 
 
 def mid(demand: MidDemand, rules: MidRules) -> Array:

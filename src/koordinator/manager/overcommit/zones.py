@@ -11,7 +11,8 @@ import numpy as np
 
 from koordinator.api import quantity
 from koordinator.api.resources import BATCH_CPU, BATCH_MEMORY, CPU, MEMORY
-from koordinator.manager.overcommit.batch import LIMIT, Array, Demand, Rules, batch
+from koordinator.manager.overcommit.arrays import LIMIT, Array
+from koordinator.manager.overcommit.batch import Demand, Rules, batch
 from koordinator.manager.overcommit.inputs import NOT_HIGH, Pair, PodShare, PodUse, Reported
 
 JsonObject = dict[str, Any]

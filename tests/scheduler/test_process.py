@@ -7,14 +7,15 @@ import ssl
 import aiohttp
 import pytest
 
-from koordinator.api.registry import LEASES, NODES, PODS, PRIORITY_CLASSES
-from koordinator.clock import ManualClock, SystemClock
+from koordinator.api.registry import LEASES, PODS, PRIORITY_CLASSES
+from koordinator.clock import ManualClock
 from koordinator.errors import ConfigInvalid
 from koordinator.kube.errors import Conflict, ServerUnavailable
 from koordinator.scheduler.app import App, SchedulerOptions
 from koordinator.scheduler.engine.queue import Where
 from koordinator.scheduler.options import Election, Secure
 from koordinator.scheduler.reload import take_up
+from scheduler.processes import add_node, add_pod, bound, running
 from waiting import until
 
 HEAD = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
@@ -29,37 +30,6 @@ profiles:
   - name: DefaultPreemption
     args: {{minCandidateNodesAbsolute: 7}}
 """
-
-
-@contextlib.asynccontextmanager
-async def running(store, clock=None, **options):
-    app = App(store, SchedulerOptions(seed=1, **options), clock or SystemClock())
-    ready = asyncio.Event()
-    task = asyncio.create_task(app.run(ready.set))
-    waiting = asyncio.create_task(ready.wait())
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-    try:
-        yield app
-    finally:
-        waiting.cancel()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def add_node(client, name, cpu="4"):
-    status = {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"}}
-    await client.create(NODES, {"metadata": {"name": name}, "status": status})
-
-
-async def add_pod(client, name, cpu="100m", **spec):
-    containers = [{"name": "main", "image": "pause", "resources": {"requests": {"cpu": cpu}}}]
-    body = {"metadata": {"name": name}, "spec": {"schedulerName": "koord-scheduler", "containers": containers, **spec}}
-    return await client.create(PODS, body, "default")
-
-
-async def bound(client, name):
-    return bool((await client.get(PODS, name, "default")).spec.node_name)
 
 
 async def test_https_with_a_certificate_of_its_own_shows_health_but_no_debugging(apiserver, tmp_path):

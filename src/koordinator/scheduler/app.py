@@ -13,7 +13,7 @@ from koordinator.kube.events import Recorder
 from koordinator.kube.flags import ConnectionFlags, client_config
 from koordinator.kube.pauses import collect_when_quiet, settle
 from koordinator.kube.store import Store
-from koordinator.scheduler.catalogue import built_in, with_entry_points
+from koordinator.scheduler.catalogue import Catalogue, built_in, with_entry_points
 from koordinator.scheduler.config.write import current
 from koordinator.scheduler.debug.flags import Flags
 from koordinator.scheduler.debug.trace import Trace
@@ -63,10 +63,10 @@ async def run(options: SchedulerOptions, clock: Clock, on_ready: Callable[[], No
 class App:
     """The parts of the process, wired."""
 
-    def __init__(self, store: Store, options: SchedulerOptions, clock: Clock) -> None:
+    def __init__(self, store: Store, options: SchedulerOptions, clock: Clock, catalogue: Catalogue | None = None) -> None:
         self.store, self.options, self.clock = store, options, clock
         self.metrics = Metrics()
-        self.catalogue = with_entry_points() if options.entry_points else built_in()
+        self.catalogue = catalogue or (with_entry_points() if options.entry_points else built_in())
         self.reading = current(options, self.catalogue)
         names = [profile.scheduler_name for profile in self.reading.configuration.profiles]
         self.recorder = Recorder(store, names[0], clock)

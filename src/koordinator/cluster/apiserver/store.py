@@ -7,7 +7,7 @@ visible, is told to watchers and is acknowledged in that order, after its transa
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import structlog
 from koordinator.clock import Clock
 from koordinator.cluster.apiserver.journal import Batch, Journal, Row
 from koordinator.cluster.apiserver.refusals import Refused, expired
+from koordinator.kube.semantics.keyed import Entries
 
 Json = dict[str, Any]
 Fields = Callable[[Json], dict[str, str]]
@@ -70,41 +71,16 @@ class Change:
         return line
 
 
-class Collection:
+class Collection(Entries[Entry]):
     """All objects of one resource, and its recent past."""
 
     def __init__(self, resource: str, fields: Fields, compacted: int) -> None:
+        super().__init__()
         self.resource, self.fields = resource, fields
-        self.spaces: dict[str, dict[str, Entry]] = {}
         self.history: deque[Change] = deque()
         self.compacted = compacted  # changes up to here are forgotten
         self.listeners: set[Callable[[Change], None]] = set()
         self.cut_off = 0  # watches whose client did not keep up
-
-    def get(self, namespace: str, name: str) -> Entry | None:
-        space = self.spaces.get(namespace)
-        return None if space is None else space.get(name)
-
-    def entries(self, namespace: str = "") -> list[Entry]:
-        """Every object in the order of namespace, then name."""
-        spaces = [self.spaces.get(namespace, {})] if namespace else [self.spaces[key] for key in sorted(self.spaces)]
-        return [space[name] for space in spaces for name in sorted(space)]
-
-    def __iter__(self) -> Iterator[Entry]:
-        for space in self.spaces.values():
-            yield from space.values()
-
-    def __len__(self) -> int:
-        return sum(map(len, self.spaces.values()))
-
-    def put(self, entry: Entry) -> None:
-        self.spaces.setdefault(entry.namespace, {})[entry.name] = entry
-
-    def remove(self, entry: Entry) -> None:
-        space = self.spaces[entry.namespace]
-        del space[entry.name]
-        if not space:
-            del self.spaces[entry.namespace]
 
     def since(self, rv: int) -> list[Change]:
         """Changes after ``rv``. Raises: Refused (410) when some of them are forgotten."""

@@ -6,12 +6,12 @@ watch that falls too far behind finds its position gone.
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from koordinator.kube.refusals import expired
+from koordinator.kube.semantics.keyed import Entries
 from koordinator.kube.semantics.kinds import Traits
 
 Json = dict[str, Any]
@@ -52,34 +52,18 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         return "DELETED" if self.deleted else "ADDED" if self.before is None else "MODIFIED"
 
 
-class Collection:
+class Collection(Entries[Entry]):
     """All objects of one resource. ``history`` changes at least are remembered."""
 
     def __init__(self, key: str, traits: Traits, history: int, rv: int) -> None:
+        super().__init__()
         self.key, self.traits = key, traits
-        self.spaces: dict[str, dict[str, Entry]] = {}
         self.changes: list[Change] = []
         self.first = 0  # the position of changes[0], counted from the beginning of time
         self.compacted = rv  # changes up to this version are forgotten
         self.reminders = 0  # how often watches have been asked to say where they are
         self._keep = history
         self._waiting: list[asyncio.Future[None]] = []
-
-    def get(self, namespace: str, name: str) -> Entry | None:
-        space = self.spaces.get(namespace)
-        return None if space is None else space.get(name)
-
-    def entries(self, namespace: str = "") -> list[Entry]:
-        """Every object in the order of namespace, then name."""
-        spaces = [self.spaces.get(namespace, {})] if namespace else [self.spaces[key] for key in sorted(self.spaces)]
-        return [space[name] for space in spaces for name in sorted(space)]
-
-    def __iter__(self) -> Iterator[Entry]:
-        for space in self.spaces.values():
-            yield from space.values()
-
-    def __len__(self) -> int:
-        return sum(map(len, self.spaces.values()))
 
     @property
     def end(self) -> int:
@@ -88,16 +72,10 @@ class Collection:
 
     def apply(self, change: Change) -> None:
         """The change has happened: show it, remember it, wake who waits for it."""
-        entry = change.after
-        space = self.spaces.get(entry.namespace)
-        if space is None:
-            space = self.spaces[entry.namespace] = {}
-        if not change.deleted:
-            space[entry.name] = entry
+        if change.deleted:
+            self.remove(change.after)
         else:
-            del space[entry.name]
-            if not space:
-                del self.spaces[entry.namespace]
+            self.put(change.after)
         self.changes.append(change)
         if len(self.changes) >= 2 * self._keep:
             self.forget(len(self.changes) - self._keep)

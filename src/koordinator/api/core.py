@@ -264,6 +264,13 @@ class ContainerStatus(Struct):
     resources: ResourceRequirements | None = None
 
 
+class PodResourceClaimStatus(Struct):
+    """The claim that was made for an entry of ``spec.resourceClaims``; no name: none is needed."""
+
+    name: str = ""
+    resource_claim_name: str | None = None
+
+
 class PodStatus(Struct):
     phase: str = ""
     reason: str | None = None
@@ -276,6 +283,7 @@ class PodStatus(Struct):
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
     nominated_node_name: str | None = None
+    resource_claim_statuses: list[PodResourceClaimStatus] | None = None
 
 
 class Pod(Object):

@@ -9,6 +9,7 @@ from koordinator.api import (
     config,
     core,
     device,
+    dra,
     explanation,
     gang,
     migration,
@@ -71,6 +72,12 @@ CSI_DRIVERS = Resource("storage.k8s.io", "v1", "csidrivers", "CSIDriver", storag
 CSI_STORAGE_CAPACITIES = Resource(
     "storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", storage.CSIStorageCapacity
 )
+RESOURCE_CLAIMS = Resource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim", dra.ResourceClaim)
+RESOURCE_CLAIM_TEMPLATES = Resource(
+    "resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate", dra.ResourceClaimTemplate
+)
+DEVICE_CLASSES = Resource("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", dra.DeviceClass, namespaced=False)
+RESOURCE_SLICES = Resource("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", dra.ResourceSlice, namespaced=False)
 POD_DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", core.PodDisruptionBudget)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", Object)
 JOBS = Resource("batch", "v1", "jobs", "Job", Object)

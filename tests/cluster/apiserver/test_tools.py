@@ -26,6 +26,20 @@ async def test_whoever_has_the_token_may_do_everything(http):
     assert who.body["status"]["userInfo"]["username"] == "koord"
 
 
+async def test_a_token_is_the_clusters_or_nobodys(http, apiserver):
+    place = "/apis/authentication.k8s.io/v1/tokenreviews"
+    known = await http.post(place, {"spec": {"token": apiserver.token, "audiences": ["a"]}})
+    user = {"username": "koord", "groups": ["system:masters", "system:authenticated"]}
+    assert (known.code, known.body["kind"]) == (201, "TokenReview")
+    assert known.body["status"] == {"authenticated": True, "user": user, "audiences": ["a"]}
+    unknown = await http.post(place, {"spec": {"token": apiserver.token + "x"}})
+    assert unknown.body["status"] == {"authenticated": False, "error": "invalid bearer token"}
+    assert (await http.post(place, {"spec": {}})).code == 422
+    resources = (await http.get("/apis/authentication.k8s.io/v1")).body["resources"]
+    assert {"tokenreviews", "selfsubjectreviews"} == {one["name"] for one in resources}
+    assert "apis/authentication.k8s.io/v1" in (await http.get("/openapi/v3")).body["paths"]
+
+
 @pytest.mark.parametrize("body", [{}, {"spec": 3}, {"spec": {"resourceAttributes": {"verb": "get"}}}, []])
 async def test_a_review_without_a_question(http, body):
     reply = await http.post(f"{AUTHORIZATION}/subjectaccessreviews", body)

@@ -1,5 +1,6 @@
-"""May somebody do something? Whoever has the token may do everything, and there is nobody else."""
+"""Who is somebody, and may he do something? Whoever has the token may do everything, and there is nobody else."""
 
+import hmac
 from collections.abc import Iterator
 
 import msgspec
@@ -17,8 +18,13 @@ _CREATE = ("create",)
 _AUTHORIZATION, _AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
 
 
+def token_reviews(token: str) -> Kind:
+    """Components ask here whose the tokens are that they are shown."""
+    return Kind(_AUTHENTICATION, "v1", "tokenreviews", "TokenReview", _Bearer(f"Bearer {token}".encode()), False, verbs=_CREATE)
+
+
 def kinds() -> list[Kind]:
-    """The reviews that can be created."""
+    """The reviews that can be created, but for those of tokens."""
     named = [
         ("selfsubjectaccessreviews", "SelfSubjectAccessReview", _OwnAccess(), False),
         ("subjectaccessreviews", "SubjectAccessReview", _Access(), False),
@@ -83,3 +89,18 @@ class _OwnRules(_Review):
 class _OwnName(_Review):
     def status(self, call: Call, spec: Json) -> Json:
         return {"userInfo": {"username": call.user, "groups": _GROUPS}}
+
+
+class _Bearer(_Review):
+    def __init__(self, expected: bytes) -> None:
+        self._expected = expected
+
+    def missing(self, spec: Json) -> Iterator[str]:
+        if not spec.get("token"):
+            yield "spec.token"
+
+    def status(self, call: Call, spec: Json) -> Json:
+        if not hmac.compare_digest(f"Bearer {spec['token']}".encode(errors="replace"), self._expected):
+            return {"authenticated": False, "error": "invalid bearer token"}
+        audiences = {"audiences": spec["audiences"]} if spec.get("audiences") else {}
+        return {"authenticated": True, "user": {"username": call.user, "groups": _GROUPS}, **audiences}

@@ -73,6 +73,7 @@ class Server:
         await bootstrap.install(self.catalog, self.writer, crds=install_crds)
 
     def handler(self, token: str, limits: Limits | None = None) -> Handler:
+        self.catalog.add(access.token_reviews(token))
         return Handler(Parts(self.router, self.catalog, self.monitor, self.clock), token, limits or Limits())
 
     @contextlib.asynccontextmanager

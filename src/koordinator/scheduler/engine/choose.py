@@ -33,7 +33,8 @@ class Chooser:
         self._columns = cluster.columns
         row_of = self._columns.row_of
         self._views = {row_of[name]: view for name, view in views.items() if name in row_of}
-        self._judge = Judge(profile, evaluation.compiled, cluster)
+        self._profile = profile
+        self._judge: Judge | None = None
         self._known: dict[int, bool] = {}
         self._allowed: Bools | None = None
         self._extra: Totals | None = None
@@ -93,8 +94,11 @@ class Chooser:
         return [one for one in promised if one.uid not in self.ignored] if self.ignored else promised
 
     def _passes(self, row: int, view: View) -> bool:
+        judge = self._judge
+        if judge is None:  # few pods ever need one
+            judge = self._judge = Judge(self._profile, self._evaluation.compiled, self._cluster, self._pod)
         with supposing(self._cluster, self._columns.names[row], view.without, view.added):
-            reasons = self._judge.reasons(row)
+            reasons = judge.reasons(row)
         if reasons:
             self.blocked[row] = reasons
         return not reasons

@@ -128,6 +128,9 @@ class FilterPlugin(Plugin):
     reads: ClassVar[int] = Change.ALL
     far: ClassVar[bool] = False
     """Whether verdicts for one row depend on other rows, so that ``reach`` has to be asked."""
+    relieved: ClassVar[bool] = False
+    """Says that pods leaving a node may turn a refusal there into a yes, and never the other way round, although ``reads``
+    names no pods: preemption asks such a filter again where it refuses, and nowhere else."""
 
     def reach(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Rows:
         """Which rows have another verdict than when last asked, now that ``rows`` moved: these themselves, and perhaps more.
@@ -138,6 +141,10 @@ class FilterPlugin(Plugin):
 
     def filter(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Verdict:
         raise NotImplementedError
+
+    def would_relieve(self, state: CycleState, pod: PodInfo, row: int, gone: Sequence[PodInfo]) -> bool:
+        """With ``relieved``: a quick look whether these pods leaving could turn a refusal of the row; the filter is asked then."""
+        return True
 
     def needs(self, state: CycleState, pod: PodInfo, nodes: Columns) -> Ints | None:
         """What must be free on a node, as a row of the columns, when the filter asks for nothing but free resources."""

@@ -28,11 +28,22 @@ def supposing(cluster: Cluster, node: str, without: Iterable[str] = (), added: I
 
 
 class Judge:
-    """The filters of one pod, for one node at a time. Filters whose verdict depends on other nodes are prepared afresh."""
+    """The filters of one pod, for one node at a time. To be made before anything is supposed.
 
-    def __init__(self, profile: Profile, compiled: Compiled, cluster: Cluster) -> None:
-        self._profile, self._compiled, self._cluster = profile, compiled, cluster
+    What was prepared for the pod's signature serves as long as it holds. Filters whose verdict depends on other nodes are
+    prepared afresh, and so are all when what is supposed gives the pod another signature (a pod that is lent wants distance
+    from it, say): for this very pod, since others of its signature may stand differently to what is supposed.
+    """
+
+    def __init__(self, profile: Profile, compiled: Compiled, cluster: Cluster, pod: PodInfo) -> None:
+        self._profile, self._compiled, self._cluster, self._pod = profile, compiled, cluster, pod
         self._far = any(plugin.far for plugin in compiled.filters)
+        self._signature = profile.signature(pod)
+
+    @property
+    def holds(self) -> bool:
+        """Whether what was prepared before is still right."""
+        return not self._far and self._profile.signature(self._pod) == self._signature
 
     def fits(self, row: int) -> bool:
         """Whether every filter lets the pod on the node, as things stand at this moment."""
@@ -42,8 +53,8 @@ class Judge:
         """The first filter that refuses, and its code."""
         compiled = self._compiled
         columns = self._cluster.columns
-        if self._far:
-            compiled = Compiled(self._profile, compiled.pod, columns)
+        if not self.holds:
+            compiled = Compiled(self._profile, self._pod, columns)
             if compiled.status is not None:
                 return compiled.status.plugin, UNRESOLVABLE, compiled
         rows = np.array([row], dtype=np.intp)

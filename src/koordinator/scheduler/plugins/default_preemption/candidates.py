@@ -23,8 +23,10 @@ class Candidates:
         self._asked: Bools = np.zeros(columns.capacity, dtype=np.bool_)
         self.victims: dict[int, Victims] = {}
         self._why: dict[int, tuple[str, ...]] = {}
-        self.seen = (-1, -1, -1)
-        """Positions of what the answers depend on: changes of nodes, promises, budgets."""
+        self.personal: set[int] = set()
+        """Rows whose answer is no answer to the next pod."""
+        self.seen = (-1, -1, -1, -1)
+        """Positions of what the answers depend on: what happened to pods and nodes, promises, budgets, the columns."""
 
     def forget(self, row: int) -> None:
         """Something on the node has changed."""
@@ -48,6 +50,7 @@ class Candidates:
                     return
             else:
                 self._why[row] = () if isinstance(answer, Victims) else answer
+        self.personal |= question.personal
 
     def _clean(self, rows: NDArray[np.intp]) -> bool:
         """Whether some candidate breaks no budget."""

@@ -1,7 +1,8 @@
 """Who would have to go on each node so that a pod fits: asked of one node at a time, remembered for pods that look alike.
 
 Where only resources stand in the way, the question is answered by adding and subtracting a few integers. Where filters look at
-the pods on a node in other ways (ports, affinity, spreading), the pods are taken away for the question and the filters asked.
+the pods on a node in other ways (ports, affinity, spreading, usage), the pods are taken away for the question and the filters
+asked.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +11,9 @@ import numpy as np
 
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Change
+from koordinator.scheduler.engine.compile import run_filter
 from koordinator.scheduler.engine.evaluate import Evaluation, Restricted
-from koordinator.scheduler.engine.framework import FilterPlugin
+from koordinator.scheduler.engine.framework import UNRESOLVABLE, FilterPlugin
 from koordinator.scheduler.engine.pod import PodInfo, Template
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.whatif import Judge, supposing
@@ -30,6 +32,8 @@ class DryRun:
 
     def __init__(self, cluster: Cluster, pod: PodInfo, now: float, protected: Protected) -> None:
         self.cluster, self.pod, self.now, self.protected = cluster, pod, now, protected
+        self.personal: set[int] = set()
+        """Rows whose answer is for this pod alone, and not for others of its signature."""
 
     def lesser(self, node: str) -> list[PodInfo]:
         """The pods on a node that may be evicted for this one, the most important first."""
@@ -42,13 +46,14 @@ class DryRun:
 
 
 class ResourcesOnly(DryRun):
-    """All that pods take from one another is resources."""
+    """All that pods take from one another is resources. Nodes where there is more to it go to ``otherwise``."""
 
-    def __init__(
-        self, cluster: Cluster, pod: PodInfo, now: float, protected: Protected, fit: NodeResourcesFit, evaluation: Evaluation
-    ) -> None:
-        super().__init__(cluster, pod, now, protected)
-        self._fit, self._state = fit, evaluation.state
+    def __init__(self, otherwise: "AnyFilter", fit: NodeResourcesFit, evaluation: Evaluation) -> None:
+        super().__init__(otherwise.cluster, otherwise.pod, otherwise.now, otherwise.protected)
+        self._otherwise, self._evaluation = otherwise, evaluation
+        self.personal = otherwise.personal
+        self._relieved = [(one, evaluation.refused[index]) for index, one in enumerate(evaluation.filters) if one.relieved]
+        cluster, pod = self.cluster, self.pod
         need = fit.needs(evaluation.state, pod, cluster.columns)
         self._columns = np.flatnonzero(need > 0)
         self._need: list[int] = need[self._columns].tolist()
@@ -69,8 +74,15 @@ class ResourcesOnly(DryRun):
         lesser = self.lesser(name)
         if not lesser:
             return (NO_VICTIMS,)
+        refusing = [plugin for plugin, refused in self._relieved if refused[row]]
+        for plugin in refusing:
+            if not plugin.would_relieve(self._evaluation.state, self.pod, row, lesser):
+                return self._reasons(plugin, row)
+        promised = self.cluster.nominator.standing(name, self.pod)
+        if refusing or (promised and self._otherwise.differs(row, promised)):
+            return self._otherwise.ask(row)
         free: list[int] = (columns.allocatable[row, self._columns] - columns.requested[row, self._columns]).tolist()
-        for standing in self.cluster.nominator.standing(name, self.pod):
+        for standing in promised:
             free = [has - takes for has, takes in zip(free, self._vector(standing), strict=True)]
         for pod in lesser:
             free = [has + takes for has, takes in zip(free, self._vector(pod), strict=True)]
@@ -90,6 +102,11 @@ class ResourcesOnly(DryRun):
 
         return spare(lesser, self.protected, fits_with)
 
+    def _reasons(self, plugin: FilterPlugin, row: int) -> tuple[str, ...]:
+        columns = self.cluster.columns
+        code = int(run_filter(plugin, self._evaluation.compiled, columns, np.array([row], dtype=np.intp))[0])
+        return tuple(plugin.explain(self._evaluation.state, code & ~UNRESOLVABLE, columns))
+
 
 class AnyFilter(DryRun):
     """The filters themselves, on the columns as they would be."""
@@ -98,6 +115,14 @@ class AnyFilter(DryRun):
         super().__init__(cluster, pod, now, protected)
         self._judge = judge
 
+    def differs(self, row: int, added: Sequence[PodInfo]) -> bool:
+        """Whether these pods on the node would mean more to the pod than the resources they take."""
+        with supposing(self.cluster, self.cluster.columns.names[row], added=added):
+            differs = not self._judge.holds
+        if differs:
+            self.personal.add(row)
+        return differs
+
     def ask(self, row: int) -> Answer:
         name = self.cluster.columns.names[row]
         lesser = self.lesser(name)
@@ -105,6 +130,8 @@ class AnyFilter(DryRun):
             return (NO_VICTIMS,)
         gone = {pod.uid: pod for pod in lesser}
         standing = self.cluster.nominator.standing(name, self.pod)
+        if standing:
+            self.differs(row, standing)
         reasons = self._reasons(name, row, gone, standing)
         if reasons:
             return tuple(reasons)
@@ -132,21 +159,22 @@ def only_resources(evaluation: Evaluation | Restricted) -> NodeResourcesFit | No
     """The plugin to ask when nothing but resources depends on the pods of a node."""
     if isinstance(evaluation, Restricted):
         return None
-    by_pods = [plugin for plugin in evaluation.filters if depends_on_pods(plugin)]
+    by_pods = [plugin for plugin in evaluation.filters if depends_on_pods(plugin) and not plugin.relieved]
     if len(by_pods) == 1 and isinstance(by_pods[0], NodeResourcesFit):
         return by_pods[0]
     return None
 
 
 def depends_on_pods(plugin: FilterPlugin) -> bool:
-    return bool(plugin.reads & _BY_PODS) or plugin.far
+    return bool(plugin.reads & _BY_PODS) or plugin.far or plugin.relieved
 
 
 def dry_run(
     cluster: Cluster, profile: Profile, pod: PodInfo, evaluation: Evaluation | Restricted, now: float, protected: Protected
 ) -> DryRun:
     """The quickest that gives the right answer."""
+    general = AnyFilter(cluster, pod, now, protected, Judge(profile, evaluation.compiled, cluster, pod))
     fit = only_resources(evaluation)
     if fit is not None and isinstance(evaluation, Evaluation):
-        return ResourcesOnly(cluster, pod, now, protected, fit, evaluation)
-    return AnyFilter(cluster, pod, now, protected, Judge(profile, evaluation.compiled, cluster))
+        return ResourcesOnly(general, fit, evaluation)
+    return general

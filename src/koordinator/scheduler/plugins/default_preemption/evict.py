@@ -52,6 +52,8 @@ class Evictor:
         self.leaving.difference_update(victim.uid for victim in failed)
         if failed:  # the promise cannot be kept: think again
             self._handle.nominator.forget(pod.uid)
+            if self._handle.auditor is not None:
+                self._handle.auditor.not_leaving(pod)
             if self._handle.queue is not None:
                 self._handle.queue.activate(pod.uid)
 

@@ -84,12 +84,17 @@ class DefaultPreemption(PostFilterPlugin, WatchPlugin):
         evaluation = diagnosis.evaluation
         if evaluation is None or diagnosis.unresolvable is None:
             return "", self._message(diagnosis, Counter())
+        auditor = self._handle.auditor
         if self._is_being_helped(pod, diagnosis):
+            if auditor is not None:
+                auditor.victims_leaving(pod)
             return None, _refusal(TERMINATING)
         self.attempts += 1
         rows = self._candidates(evaluation, diagnosis)
         candidates = self._asked(pod, evaluation, rows)
         if self._handle.extenders is not None and self._handle.extenders.preempting(pod):
+            if auditor is not None:
+                auditor.undecided(pod)
             return None, self._negotiated(pod, candidates, rows)
         row = candidates.cheapest(rows)
         if row is None:
@@ -148,23 +153,30 @@ class DefaultPreemption(PostFilterPlugin, WatchPlugin):
         """The answers for pods like this one, without those that nodes have outlived."""
         key = (id(evaluation.compiled.profile), evaluation.compiled.profile.signature(pod), pod.priority)
         known = self._known.pop(key, None)
-        seen = (self._log.position, self._cluster.nominator.log.position, self._budget_changes)
-        if known is None or known.seen[2] != seen[2]:
-            known = Candidates(self._cluster.columns)
-        else:
-            moved, promised = self._log.since(known.seen[0]), self._cluster.nominator.log.since(known.seen[1])
-            if moved is None or promised is None:
-                known = Candidates(self._cluster.columns)
-            else:
-                row_of = self._cluster.columns.row_of
-                for name in moved | promised:
-                    if name in row_of:
-                        known.forget(row_of[name])
+        columns, promises = self._cluster.columns, self._cluster.nominator.log
+        seen = (self._log.position, promises.position, self._budget_changes, columns.position)
+        if known is None or known.seen[2] != seen[2] or not self._follow(known):
+            known = Candidates(columns)
         known.seen = seen
         if len(self._known) >= _KEPT:
             del self._known[next(iter(self._known))]
         self._known[key] = known
         return known
+
+    def _follow(self, known: Candidates) -> bool:
+        """Forget the answers of nodes that have moved since; False when that cannot be told."""
+        columns = self._cluster.columns
+        moved, promised = self._log.since(known.seen[0]), self._cluster.nominator.log.since(known.seen[1])
+        changed = columns.changed_since(known.seen[3])
+        if moved is None or promised is None or changed is None:
+            return False
+        for row in (*changed[0], *known.personal):
+            known.forget(row)
+        known.personal.clear()
+        for name in moved | promised:
+            if name in columns.row_of:
+                known.forget(columns.row_of[name])
+        return True
 
     def _message(self, diagnosis: Diagnosis, reasons: Counter[str], asked: int = 0) -> Status:
         counts = Counter(reasons)
@@ -177,6 +189,8 @@ class DefaultPreemption(PostFilterPlugin, WatchPlugin):
 
     def _evict(self, preemption: Preemption) -> None:
         self.evicted[len(preemption.victims.pods)] += 1
+        if self._handle.auditor is not None:
+            self._handle.auditor.nominated(preemption.pod, preemption.victims.pods)
         self.evictor.start(preemption.pod, preemption.node, preemption.victims.pods)
 
     def _negotiated(self, pod: PodInfo, candidates: Candidates, rows: NDArray[np.intp]) -> Status:

@@ -173,6 +173,21 @@ class Ledger:
             self.estimated = tuple(map(sub, self.estimated, share.estimated))
         return pod
 
+    def given_back(self, uid: str, *, prod: bool, aggregation: tuple[str, int] | None) -> Vector:
+        """How much less ``existing`` would say without a pod."""
+        pod = self.pods.get(uid)
+        if pod is None or pod.share is None or self.report is None:
+            return self._zero
+        if prod:
+            return tuple(map(add, pod.share.prod_usage, pod.share.prod_delta))
+        return pod.share.estimated if self._usage(aggregation) is None else pod.share.node_delta
+
+    def _usage(self, aggregation: tuple[str, int] | None) -> Vector | None:
+        report = self.report
+        if report is None or aggregation is None:
+            return report.usage if report is not None else None
+        return report.aggregated.get(aggregation, report.usage if aggregation[1] == 0 else None)
+
     def existing(self, *, prod: bool, aggregation: tuple[str, int] | None) -> Vector:
         """What is used on the node now, estimates of unseen pods included. Only with a report."""
         report = self.report
@@ -180,7 +195,5 @@ class Ledger:
             return self._zero
         if prod:
             return tuple(map(add, self.prod_usage, self.prod_delta))
-        usage = report.usage
-        if aggregation is not None:
-            usage = report.aggregated.get(aggregation, report.usage if aggregation[1] == 0 else None)
+        usage = self._usage(aggregation)
         return self.estimated if usage is None else tuple(map(add, usage, self.node_delta))

@@ -59,15 +59,18 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
     happening = Happening.NODE_METRIC
     reads = Change.USAGE
     score_reads = Change.USAGE
-    dry_runs = False
-    """Measured usage does not sink because a victim is thought away."""
+    relieved = True
+    """A pod that leaves takes what was only estimated of it along at once, and of the prod pods' usage its own. The rest of
+    what was measured does not sink because a victim is thought away."""
 
     def __init__(self, cluster: Cluster, clock: Clock, args: LoadAwareArgs | None = None) -> None:
         self.args = checked(defaulted(args or LoadAwareArgs()))
         self.dimensions = dimensions(self.args)
         self.estimator = Estimator(self.args, self.dimensions)
-        self._clock, self._columns = clock, cluster.columns
+        self._clock, self._cluster, self._columns = clock, cluster, cluster.columns
         self._nodes = cluster.nodes
+        self._aside: dict[str, PlacedPod] = {}
+        """Pods taken away for a rehearsal, to be put back as they were."""
         self._aggregation = score_aggregation(self.args)
         weights = self.args.resource_weights or {}
         self._weights = np.array([weights.get(name, 0) for name in self.dimensions], dtype=np.int64)
@@ -75,6 +78,8 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         self.ledgers: dict[str, Ledger] = {}
         self._static: dict[str, tuple[Limits, tuple[int, ...]]] = {}
         self._expiries: list[tuple[float, str]] = []
+        self._expiring: dict[str, float] = {}
+        """The latest entry of each node in the heap: a report is entered once, however often pods move below it."""
         self._limited: set[int] = set()
         width = len(self.dimensions)
         self._headroom = [cluster.columns.column(np.int64, width, fill=UNLIMITED) for _ in range(2)]
@@ -150,6 +155,18 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         codes: Verdict = np.where(over.any(axis=1), first, 0)
         return np.where(self._expired[ask.kind].values[rows], _EXPIRED, codes)
 
+    def would_relieve(self, state: CycleState, pod: PodInfo, row: int, gone: Sequence[PodInfo]) -> bool:
+        """Whether usage without these pods would let the pod in."""
+        ask = self._ask(state, pod)
+        ledger = self.ledgers.get(self._columns.names[row])
+        if ledger is None or self._expired[ask.kind].values[row]:
+            return False
+        room: list[int] = self._headroom[ask.kind].values[row].tolist()
+        aggregation = self._static[self._columns.names[row]][0].other.aggregation
+        shares = [ledger.given_back(one.uid, prod=ask.kind == _PROD, aggregation=aggregation) for one in gone]
+        freed = [sum(amounts) for amounts in zip(*shares, strict=True)] if shares else [0] * len(room)
+        return all(wants <= has + back for wants, has, back in zip(ask.estimate.tolist(), room, freed, strict=True))
+
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         if code == _EXPIRED:
             return ["node(s) nodeMetric expired"]
@@ -203,8 +220,15 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             self._write(metric.name)
 
     def pod_placed(self, info: PodInfo, node: str) -> None:
+        """In rehearsals only pods that were taken away come back: a pod that is not there yet uses nothing."""
+        if self._cluster.rehearsing:
+            placed = self._aside.pop(info.uid, None)
+            if placed is None:
+                return
+        else:
+            placed = self._placed(info)
         ledger = self._ledger(node)
-        ledger.put(info.uid, self._placed(info))
+        ledger.put(info.uid, placed)
         if ledger.report is not None:
             self._write(node)
 
@@ -220,7 +244,9 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         ledger = self.ledgers.get(node)
         if ledger is None:
             return
-        ledger.take(info.uid)
+        placed = ledger.take(info.uid)
+        if placed is not None and self._cluster.rehearsing:
+            self._aside[info.uid] = placed
         if ledger.report is not None:
             self._write(node)
         self._drop_if_empty(node, ledger)
@@ -237,8 +263,10 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
     def tick(self, now: float) -> None:
         """Reports grow old without anything happening: rewrite the rows whose report has just expired."""
         while self._expiries and self._expiries[0][0] <= now:
-            _, name = heapq.heappop(self._expiries)
-            self._write(name)
+            expires, name = heapq.heappop(self._expiries)
+            if self._expiring.get(name) == expires:
+                del self._expiring[name]
+                self._write(name)
 
     # -- from ledgers to columns ---------------------------------------------------------------------------------------
 
@@ -305,7 +333,8 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         limits, capacity = self._static[name]
         expires = self._expires(ledger)
         expired = expires <= self._clock.now()
-        if not expired:
+        if not expired and self._expiring.get(name) != expires:
+            self._expiring[name] = expires
             heapq.heappush(self._expiries, (expires, name))
         self._capacity.values[row] = [max(one, 1) for one in capacity]
         told = ledger.report is not None and ledger.report.usage is not None

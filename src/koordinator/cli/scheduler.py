@@ -11,6 +11,7 @@ from koordinator.cli.component import Component
 from koordinator.cli.goflags import Flag, Misuse, duration, many, number, switch, text, whole
 
 if TYPE_CHECKING:
+    from koordinator.scheduler.auditor.options import AuditorOptions
     from koordinator.scheduler.options import SchedulerOptions
 
 _COMPATIBLE = "accepted for compatibility"
@@ -241,4 +242,19 @@ def _options(flags: Mapping[str, Any]) -> "SchedulerOptions":
         monitor_period=flags["scheduler-monitor-period"],
         scheduling_timeout=flags["scheduling-timeout"],
         drop_unhandled=flags["scheduling-drop-unhandled-timeout"],
+        network_topology=flags["enable-network-topology-manager"],
+        auditor=_auditor(flags) if flags["enable-workload-auditor"] else None,
     )
+
+
+def _auditor(flags: Mapping[str, Any]) -> "AuditorOptions":
+    from koordinator.scheduler.auditor.options import AuditorOptions, parse_labels
+    from koordinator.scheduler.auditor.story import Thresholds
+
+    thresholds = Thresholds(
+        victim_reschedule=flags["workload-auditor-victim-reschedule-duration"],
+        victim_deletion=flags["workload-auditor-victim-deletion-duration"],
+        victim_deleting_retries=flags["workload-auditor-victim-deleting-retries"],
+        event_interval=flags["workload-auditor-scheduling-event-interval"],
+    )
+    return AuditorOptions(thresholds=thresholds, labels=parse_labels(flags["workload-auditor-metric-labels"]))

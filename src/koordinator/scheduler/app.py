@@ -13,6 +13,8 @@ from koordinator.kube.events import Recorder
 from koordinator.kube.flags import ConnectionFlags, client_config
 from koordinator.kube.pauses import collect_when_quiet, settle
 from koordinator.kube.store import Store
+from koordinator.scheduler.auditor.auditor import Auditor
+from koordinator.scheduler.auditor.options import AuditorOptions
 from koordinator.scheduler.catalogue import Catalogue, built_in, with_entry_points
 from koordinator.scheduler.config.write import current
 from koordinator.scheduler.debug.flags import Flags
@@ -20,6 +22,7 @@ from koordinator.scheduler.debug.trace import Trace
 from koordinator.scheduler.engine.binding import Binder
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
+from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import WatchPlugin
 from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.hooks import StartPlugin
@@ -36,6 +39,7 @@ from koordinator.scheduler.options import SchedulerOptions
 from koordinator.scheduler.profiles import make_profiles, timings_of
 from koordinator.scheduler.report import Reporter
 from koordinator.scheduler.serve import serving
+from koordinator.scheduler.topology.manager import NetworkTopology
 from koordinator.scheduler.watching import left_out
 
 __all__ = ["App", "SchedulerOptions", "run"]
@@ -93,6 +97,8 @@ class App:
         self.monitor = self.reporter.monitor = Monitor(clock.monotonic, options.scheduling_timeout, options.monitor_period)
         self.explanations = Explanations(store, self.explainer, clock, lambda: self.leading)
         self.life = Life(self)
+        self.auditor = self._auditing(options.auditor, handles) if options.auditor is not None else None
+        self.network = self._knowing_the_network(handles) if options.network_topology else None
         self.https_address: tuple[str, int] | None = None
         self.http_address: tuple[str, int] | None = None
 
@@ -105,6 +111,23 @@ class App:
         if "ResizePod" not in self.options.gates:
             for profile in self.profiles:
                 profile.resizes = []
+
+    def _auditing(self, options: AuditorOptions, handles: Sequence[Handle]) -> Auditor:
+        auditor = Auditor(self.clock, self.scheduler.wants, self.queue, options)
+        auditor.leading = lambda: self.leading
+        self.scheduler.cluster.listeners.append(auditor)
+        self.life.watching.pods.on(auditor.pod_set, auditor.pod_changed, auditor.pod_deleted)
+        self.reporter.auditor = auditor
+        for handle in handles:
+            handle.auditor = auditor
+        return auditor
+
+    def _knowing_the_network(self, handles: Sequence[Handle]) -> NetworkTopology:
+        network = NetworkTopology(self.store, self.scheduler.cluster, self.clock, self.recorder)
+        network.changed = lambda: self.scheduler.tell(ClusterEvent(Happening.NETWORK))
+        for handle in handles:
+            handle.network = network
+        return network
 
     @property
     def watchers(self) -> list[WatchPlugin]:
@@ -124,6 +147,11 @@ class App:
     def quiet(self) -> bool:
         """Whether nothing is to be done at this moment."""
         return not self.queue.counts[Where.ACTIVE] and not self.binder.in_flight
+
+    def reset_metrics(self) -> None:
+        self.metrics.reset()
+        if self.auditor is not None:
+            self.auditor.counted.begin_anew()
 
     # -- life ----------------------------------------------------------------------------------------------------------
 

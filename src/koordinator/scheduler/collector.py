@@ -31,6 +31,8 @@ class Collector:
         yield from self._counters()
         yield from self._gauges()
         yield from _histograms(self._app.metrics)
+        if self._app.auditor is not None:
+            yield from self._app.auditor.counted.families()
 
     def _take_over(self) -> None:
         """What others have noted down for us since the last scrape."""

@@ -55,6 +55,8 @@ class Life:
             if not self.delayed:
                 await self._watch(tasks)
             self._begin(tasks, app.explanations.run(), reloading(app))
+            if app.network is not None:
+                self._begin(tasks, app.network.run(lambda: self.leading))
             on_ready()
             await self._elected(tasks)
         finally:

@@ -4,6 +4,7 @@ import msgspec
 
 from koordinator.api import durations, features
 from koordinator.kube.leader import LeaseTimes
+from koordinator.scheduler.auditor.options import AuditorOptions
 from koordinator.scheduler.config.types import Configuration, LeaderElection
 
 SHIPPED_NAMES = ("koord-scheduler", "default-scheduler")
@@ -81,6 +82,10 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     monitor_period: float = 10.0
     scheduling_timeout: float = 30.0
     drop_unhandled: float = 5.0
+    network_topology: bool = False
+    """Whether the tree of the network is kept."""
+    auditor: AuditorOptions | None = None
+    """None: workloads are not audited."""
 
 
 def election_of(configuration: LeaderElection) -> Election:

@@ -25,6 +25,7 @@ from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.monitor import Monitor
 
 if TYPE_CHECKING:
+    from koordinator.scheduler.auditor.auditor import Auditor
     from koordinator.scheduler.debug.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Reporter:
         self._scheduled: deque[tuple[float, Pod, str]] = deque()
         self.monitor = Monitor(clock.monotonic)
         self.trace: Trace | None = None
+        self.auditor: Auditor | None = None
         self.promised: Callable[[str], str] = lambda _: ""
         """The node that a pod has been promised, by its uid."""
         self.started = 0.0
@@ -69,6 +71,8 @@ class Reporter:
         self.metrics.attempt(pod.profile.name, "unschedulable", self._clock.monotonic() - self.started)
         self._refused(pod, UNSCHEDULABLE, diagnosis.message)
         self.monitor.ended(pod.info.uid)
+        if self.auditor is not None:
+            self.auditor.failed(pod, diagnosis.post_filter_message)
         if self.trace is not None and self.trace.flags.watching:
             self.trace.refused(pod, diagnosis)
 
@@ -76,6 +80,8 @@ class Reporter:
         self.metrics.attempt(pod.profile.name, "error", self._clock.monotonic() - self.started)
         self._refused(pod, SCHEDULER_ERROR, message)
         self.monitor.ended(pod.info.uid)
+        if self.auditor is not None:
+            self.auditor.failed(pod, "")
 
     # -- pods that cannot be read --------------------------------------------------------------------------------------
 

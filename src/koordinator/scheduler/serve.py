@@ -86,7 +86,7 @@ def _routes(app: "App", *, debug: bool) -> "web.Application":
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def reset(_: web.Request) -> web.Response:
-        app.metrics.reset()
+        app.reset_metrics()
         return web.Response(text="metrics reset\n")
 
     async def resources(_: web.Request) -> web.Response:

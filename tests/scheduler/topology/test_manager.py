@@ -9,7 +9,7 @@ from koordinator.clock import SystemClock
 from koordinator.kube.events import Recorder
 from koordinator.kube.memory import MemoryStore
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.topology.manager import TopologyManager
+from koordinator.scheduler.topology.manager import NetworkTopology
 from scheduler.builders import node
 
 SPINE = {"topologyLayer": "Spine", "labelKey": ["spine"]}
@@ -22,7 +22,7 @@ class World:
         clock = SystemClock()
         self.store, self.cluster = MemoryStore(clock), Cluster()
         self.recorder = Recorder(self.store, "koord-scheduler", clock)
-        self.manager = TopologyManager(self.store, self.cluster, clock, self.recorder)
+        self.manager = NetworkTopology(self.store, self.cluster, clock, self.recorder)
         self.changes = 0
         self.manager.changed = self._changed
 

@@ -12,10 +12,11 @@ from koordinator.scheduler.engine.cluster import Cluster
 
 if TYPE_CHECKING:
     from koordinator.kube.events import Recorder
+    from koordinator.scheduler.auditor.auditor import Auditor
     from koordinator.scheduler.engine.queue import SchedulingQueue
     from koordinator.scheduler.engine.waiting import WaitingPods
     from koordinator.scheduler.extenders import Extenders
-    from koordinator.scheduler.topology.manager import TopologyManager
+    from koordinator.scheduler.topology.manager import NetworkTopology
 
 
 class Handle:
@@ -31,5 +32,7 @@ class Handle:
         self.queue: SchedulingQueue | None = None
         self.waiting: WaitingPods | None = None
         self.extenders: Extenders | None = None
-        self.network: TopologyManager | None = None
+        self.auditor: Auditor | None = None
+        """Wants to hear of preemptions, where workloads are audited."""
+        self.network: NetworkTopology | None = None
         """Keeps the tree of the network, where that is asked for; ``Happening.NETWORK`` when there is another."""

@@ -31,7 +31,7 @@ INVALID, INCOMPLETE = "InvalidNetworkTopology", "IncompleteNetworkTopology"
 _NAMED = 5
 
 
-class TopologyManager:
+class NetworkTopology:
     """A ``ClusterListener``. ``changed`` is called when there is another tree: pods that a plugin refused may fit now."""
 
     dry_runs = False

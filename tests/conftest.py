@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from koordinator.clock import SystemClock
 from koordinator.kube.client import Client
 from koordinator.kube.config import ClientConfig
+from kubectls import BINARIES, Kubectl
 
 # Tests do not time: a busy machine must not fail a property. `make test` draws the same examples each time, so that a change
 # is judged by what it changed; `make fuzz` draws new ones.
@@ -43,3 +44,14 @@ async def apiserver(tmp_path: Path) -> AsyncIterator[ApiServer]:
         config = ClientConfig(server=server.url, token=server.token)
         async with Client(config) as client:
             yield ApiServer(server.url, server.https_url, server.token, server.data, config, client)
+
+
+@pytest.fixture(params=list(BINARIES))
+def kubectl(request: pytest.FixtureRequest, apiserver: ApiServer, tmp_path: Path) -> Kubectl:
+    """Debian's and a current kubectl on the test's API server."""
+    binary = BINARIES[request.param]
+    if not binary.exists():
+        pytest.skip(f"{binary} is not there; scripts/install-test-deps fetches it")
+    home = tmp_path / "home"
+    home.mkdir()
+    return Kubectl(binary, apiserver.kubeconfig, home)

@@ -1,8 +1,10 @@
 """Waiting for a condition with a deadline: what tests do instead of sleeping for luck."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10, what: str = "") -> None:
@@ -24,3 +26,15 @@ async def until(condition: Callable[[], object | Awaitable[object]], seconds: fl
             return
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
         await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def background(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Run it beside the test, and stop it at the end."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

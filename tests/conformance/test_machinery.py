@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from conformance.world import background, config_map, pod
+from conformance.world import config_map, pod
 from koordinator.api.registry import CONFIG_MAPS, EVENTS, LEASES, PODS
 from koordinator.kube import errors, finalizers
 from koordinator.kube.events import Recorder
 from koordinator.kube.informer import Informer
 from koordinator.kube.leader import LeaderElector, LeaseTimes
-from waiting import until
+from waiting import background, until
 
 HOLD = "example.com/hold"
 

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from conformance.world import background, config_map, pod, take
+from conformance.world import config_map, pod, take
 from koordinator.api.registry import CONFIG_MAPS, PODS
 from koordinator.kube import errors
+from waiting import background
 
 
 async def seen(world, version, count, resource=CONFIG_MAPS, **selectors):

@@ -118,17 +118,6 @@ def kubeconfig() -> str:
     return os.environ.get("KOORD_CONFORMANCE_KUBECONFIG", "")
 
 
-@contextlib.asynccontextmanager
-async def background(coroutine) -> AsyncIterator[asyncio.Task]:
-    task = asyncio.create_task(coroutine)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 async def take(events, count: int, seconds: float = 10) -> list:
     """The next events of a watch, bookmarks aside."""
     taken = []

@@ -4,7 +4,6 @@ tests/cluster/apiserver/test_kubectl.py has the verbs one by one; here they foll
 """
 
 import asyncio
-import sys
 from pathlib import Path
 
 import msgspec
@@ -12,8 +11,6 @@ import pytest
 
 from waiting import until
 
-BIN = Path(sys.executable).parent
-BINARIES = {"debian": BIN.parent / "share/kubernetes-client/usr/bin/kubectl", "pypi": BIN / "kubectl"}
 ROOT = Path(__file__).parents[2]
 NODE = """
 apiVersion: v1
@@ -46,43 +43,6 @@ spec: {qosClass: BE, selector: {matchLabels: {tier: batch}}}
 """
 
 
-class Kubectl:
-    """Runs one binary with the kubeconfig that users get."""
-
-    def __init__(self, binary, kubeconfig, home):
-        self.binary = binary
-        self.environment = {"KUBECONFIG": str(kubeconfig), "HOME": str(home), "PATH": "/usr/bin:/bin"}
-
-    async def run(self, *arguments, stdin=""):
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
-        process = await asyncio.create_subprocess_exec(str(self.binary), *arguments, env=self.environment, **pipes)
-        async with asyncio.timeout(60):
-            out, err = await process.communicate(stdin.encode())
-        return process.returncode, out.decode(), err.decode()
-
-    async def __call__(self, line, stdin=""):
-        """What a command line prints; it must succeed."""
-        code, out, err = await self.run(*line.split(), stdin=stdin)
-        assert code == 0, f"kubectl {line}: {err}"
-        return out
-
-    async def refused(self, line, stdin=""):
-        """What a command line that must fail complains about."""
-        code, out, err = await self.run(*line.split(), stdin=stdin)
-        assert code != 0, f"kubectl {line}: {out}"
-        return err
-
-
-@pytest.fixture(params=list(BINARIES))
-def kubectl(request, apiserver, tmp_path):
-    binary = BINARIES[request.param]
-    if not binary.exists():
-        pytest.skip(f"{binary} is not there; scripts/install-test-deps fetches it")
-    home = tmp_path / "home"
-    home.mkdir()
-    return Kubectl(binary, apiserver.kubeconfig, home)
-
-
 @pytest.mark.slow
 async def test_learning_what_there_is(kubectl):
     explained = await kubectl("explain pod.spec.containers.resources")
@@ -101,10 +61,10 @@ async def test_learning_what_there_is(kubectl):
 
 @pytest.mark.slow
 async def test_usage(kubectl):
-    await kubectl("apply -f -", NODE)
+    await kubectl("apply -f -", stdin=NODE)
     path = "/apis/slo.koordinator.sh/v1alpha1/nodemetrics/n1"
     metric = msgspec.json.decode(await kubectl(f"get --raw {path}"))
-    await kubectl(f"replace --raw {path}/status -f -", msgspec.json.encode({**metric, "status": STATUS}).decode())
+    await kubectl(f"replace --raw {path}/status -f -", stdin=msgspec.json.encode({**metric, "status": STATUS}).decode())
     table = (await kubectl("top nodes")).splitlines()
     assert table[1].split() == ["n1", "4000m", "25%", "16384Mi", "25%"]
     assert (await kubectl("top pods")).splitlines()[1].split() == ["web-0", "250m", "64Mi"]
@@ -113,12 +73,12 @@ async def test_usage(kubectl):
 
 @pytest.mark.slow
 async def test_mistakes_are_caught_before_anything_is_sent_or_stored(kubectl):
-    unknown = await kubectl.refused("apply -f -", PROFILE.replace("qosClass: BE", "colour: red"))
+    unknown = await kubectl.refused("apply -f -", stdin=PROFILE.replace("qosClass: BE", "colour: red"))
     assert "colour" in unknown
-    typed = await kubectl.refused("apply -f -", PROFILE.replace("qosClass: BE", "qosClass: 7"))
+    typed = await kubectl.refused("apply -f -", stdin=PROFILE.replace("qosClass: BE", "qosClass: 7"))
     assert "qosClass" in typed
     assert await kubectl("get clustercolocationprofiles -o name") == ""
-    assert "(server dry run)" in await kubectl("apply --dry-run=server -f -", PROFILE)
+    assert "(server dry run)" in await kubectl("apply --dry-run=server -f -", stdin=PROFILE)
     assert await kubectl("get clustercolocationprofiles -o name") == ""
 
 
@@ -135,23 +95,23 @@ async def test_a_working_day(kubectl):
     await kubectl("-n demo create configmap c --from-literal=a=b")
     assert await kubectl("-n demo get configmap c -o jsonpath={.data.a}") == "b"
     assert "annotated" in await kubectl("-n demo annotate configmap c note=x")
-    assert "created" in await kubectl("apply -f -", PROFILE)
-    assert "configured" in await kubectl("apply -f -", PROFILE.replace("BE", "LS"))
+    assert "created" in await kubectl("apply -f -", stdin=PROFILE)
+    assert "configured" in await kubectl("apply -f -", stdin=PROFILE.replace("BE", "LS"))
     assert "LS" in await kubectl("get clustercolocationprofiles batch -o yaml")
-    assert (await kubectl("diff -f -", PROFILE.replace("BE", "LS"))) == ""
-    await kubectl("apply -f -", NODE)
+    assert (await kubectl("diff -f -", stdin=PROFILE.replace("BE", "LS"))) == ""
+    await kubectl("apply -f -", stdin=NODE)
     assert "n1" in await kubectl("get nodes -l zone=a")
     await kubectl("cordon n1")
     assert "SchedulingDisabled" in await kubectl("get node n1")
     await kubectl("drain n1 --force --ignore-daemonsets --grace-period=0")
-    assert "No resources found" in (await kubectl.run("get", "pods"))[2]
+    assert "No resources found" in (await kubectl.run("get pods")).err
     assert "exec is not served here" in await kubectl_exec(kubectl)
     await kubectl("delete clustercolocationprofile batch")
     await kubectl("-n demo delete deployment,configmap --all")
 
 
 async def kubectl_exec(kubectl):
-    await kubectl("apply -f -", NODE)
+    await kubectl("apply -f -", stdin=NODE)
     return await kubectl.refused("exec web-0 -- ls")
 
 
@@ -161,7 +121,7 @@ async def being_deleted(kubectl):
 
 @pytest.mark.slow
 async def test_waiting_for_something(kubectl):
-    await kubectl("apply -f -", NODE)
+    await kubectl("apply -f -", stdin=NODE)
     deleting = asyncio.create_task(kubectl("delete pod web-0"))
     await until(lambda: being_deleted(kubectl))
     await kubectl("delete pod web-0 --grace-period=0 --force")

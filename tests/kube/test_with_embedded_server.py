@@ -19,6 +19,7 @@ from koordinator.kube.informer import Informer
 from koordinator.kube.leader import LeaderElector
 from koordinator.kube.store import PatchType
 from kube.fake_server import until
+from waiting import background
 
 CLOCK = SystemClock()
 
@@ -34,17 +35,6 @@ async def client(request, server):
     kubeconfig = server.kubeconfig if request.param == "https" else server.component_kubeconfig
     async with Client(load(str(kubeconfig)), CLOCK) as client:
         yield client
-
-
-@contextlib.asynccontextmanager
-async def background(coroutine):
-    task = asyncio.create_task(coroutine)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def config_map(name, **data):

@@ -75,6 +75,7 @@ def make_profiles(configuration: Configuration, catalogue: Catalogue, handles: S
         _mention_planned(profile, catalogue)
         plugins = [_make(catalogue, name, handle, args) for name in found.names]
         made.append(Profile([profile.scheduler_name], plugins, found.weights, found.points))
+        handle.topology.providers = made[-1].hint_providers
     return made
 
 

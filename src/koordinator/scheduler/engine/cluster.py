@@ -169,11 +169,6 @@ class Cluster:
     def rehearsing(self) -> bool:
         return self._hearing is not self.listeners
 
-    @property
-    def rehearsing(self) -> bool:
-        """Whether the columns show what would be if, at this moment."""
-        return self._hearing is not self.listeners
-
     def withdraw(self, uid: str) -> Placed | None:
         """Take a pod away, for now."""
         placed = self.pods.get(uid)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from koordinator.clock import Clock
 from koordinator.kube.store import Store
 from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.numa.manager import TopologyManager
 
 if TYPE_CHECKING:
     from koordinator.kube.events import Recorder
@@ -28,6 +29,7 @@ class Handle:
         self.cluster, self.store, self.clock = cluster, store, clock
         self.profile, self.gates = profile, gates
         self.nominator = cluster.nominator
+        self.topology = TopologyManager(cluster)
         self.recorder: Recorder | None = None
         self.queue: SchedulingQueue | None = None
         self.waiting: WaitingPods | None = None

@@ -16,6 +16,10 @@ IGNORED_NOMINATIONS = "scheduling.koordinator.sh/nominated-pods-to-ignore"
 """Cycle state: uids of pods of the same job, whose promised nodes are free for this pod."""
 
 
+PHASE, POST_FILTER = "koordinator.sh/phase", "PostFilter"
+"""Cycle state: set while PostFilter plugins ask what would be if. What was remembered of real nodes does not count then."""
+
+
 class PreFilterTransformer(Plugin):
     """Runs before and after PreFilter of every pod, not once per signature."""
 
@@ -98,6 +102,28 @@ class ForgetPlugin(Plugin):
     """Wants to know when an assumed pod is given up, even if it did not reserve."""
 
     def forget(self, pod: PodInfo, node: str) -> None:
+        raise NotImplementedError
+
+
+class Hint(NamedTuple):
+    """NUMA zones, as bits, that would do for one resource. ``affinity`` None: any zones."""
+
+    affinity: int | None = None
+    preferred: bool = True
+    score: int = 0
+    unsatisfied: bool = False
+    """No zones will do. Set by the topology manager, not by providers."""
+
+
+class HintProvider(Plugin):
+    """Knows which zones of a node would do for a pod's CPUs, memory or devices. The topology manager makes all agree."""
+
+    def hints(self, state: CycleState, pod: PodInfo, node: str) -> Mapping[str, Sequence[Hint] | None] | Status | None:
+        """Per resource. No entry or None: the resource does not mind; an empty list: no zones will do; a status: not here."""
+        raise NotImplementedError
+
+    def allocate(self, state: CycleState, pod: PodInfo, node: str, hint: Hint) -> Status | None:
+        """Whether the pod can have what it wants within the zones that were agreed on; remembers in ``state`` what exactly."""
         raise NotImplementedError
 
 

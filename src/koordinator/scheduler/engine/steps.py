@@ -1,6 +1,7 @@
 """The steps between popping a pod and choosing its node in which plugins have a say. The cycle calls them in order."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Columns
 from koordinator.scheduler.engine.evaluate import Evaluation, Restricted
 from koordinator.scheduler.engine.framework import Code, CycleState, Diagnosis, Plugin, PluginFailed, Status
-from koordinator.scheduler.engine.hooks import View
+from koordinator.scheduler.engine.hooks import PHASE, POST_FILTER, View
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.queue import QueuedPod
@@ -117,26 +118,34 @@ def preset(judged: Judged) -> Status | None:
     return None
 
 
+@contextlib.contextmanager
+def _phase(name: str, *states: CycleState) -> Iterator[None]:
+    for state in states:
+        state[PHASE] = name
+    try:
+        yield
+    finally:
+        for state in states:
+            del state[PHASE]
+
+
+def _messages(pod: QueuedPod, judged: Judged, diagnosis: Diagnosis) -> Iterator[str]:
+    """What PostFilter plugins have to say, one after the other, until one has found or broken something."""
+    for plugin in pod.profile.post_filters:
+        nominated, status = run(plugin, "PostFilter", plugin.post_filter, judged.state, judged.info, diagnosis)
+        yield status.message
+        diagnosis.nominated = nominated
+        if nominated or not status.rejected:
+            return
+
+
 def post_filter(pod: QueuedPod, judged: Judged) -> Diagnosis:
     """No node fits: may room be made somewhere? The first plugin that says so, or fails, ends the row."""
     diagnosis = judged.chooser.diagnose()
     for reason, count in judged.reasons.items():
         diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
-    messages = []
-    for plugin in pod.profile.post_filters:
-        nominated, status = run(
-            plugin,
-            "PostFilter",
-            plugin.post_filter,
-            judged.state,
-            judged.info,
-            diagnosis,
-        )
-        messages.append(status.message)
-        diagnosis.nominated = nominated
-        if nominated or not status.rejected:
-            break
-    diagnosis.post_filter_message = ", ".join(filter(None, messages))
+    with _phase(POST_FILTER, judged.state, judged.evaluation.compiled.state):
+        diagnosis.post_filter_message = ", ".join(filter(None, _messages(pod, judged, diagnosis)))
     for after in pod.profile.after_post_filters:
         run(after, "AfterPostFilter", after.after_post_filter, judged.state, judged.info, diagnosis)
     return diagnosis

@@ -1,0 +1,104 @@
+"""The auditor and the tree of the network in a whole scheduler, on a real API server."""
+
+import asyncio
+import contextlib
+
+import aiohttp
+
+from koordinator.api.networktopology import NODE_LAYER
+from koordinator.api.registry import CLUSTER_NETWORK_TOPOLOGIES, NODES, PODS
+from koordinator.clock import SystemClock
+from koordinator.scheduler.app import App, SchedulerOptions
+from koordinator.scheduler.auditor.options import AuditorOptions
+from waiting import until
+
+
+@contextlib.asynccontextmanager
+async def scheduling(apiserver, **options):
+    app = App(apiserver.client, SchedulerOptions(seed=1, http_port=0, **options), SystemClock())
+    ready = asyncio.Event()
+    task = asyncio.create_task(app.run(ready.set))
+    try:
+        async with asyncio.timeout(20):
+            await ready.wait()
+        yield app
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def node(client, name, **labels):
+    status = {"allocatable": {"cpu": "2", "memory": "8Gi", "pods": "110"}}
+    await client.create(NODES, {"metadata": {"name": name, "labels": labels}, "status": status})
+
+
+async def pod(client, name, priority):
+    containers = [{"name": "main", "image": "pause", "resources": {"requests": {"cpu": "2"}}}]
+    spec = {"schedulerName": "koord-scheduler", "containers": containers, "priority": priority}
+    meta = {"name": name, "labels": {"app": name}}
+    await client.create(PODS, {"metadata": meta, "spec": {**spec, "terminationGracePeriodSeconds": 0}}, "default")
+
+
+async def metrics(app, prefix):
+    host, port = app.http_address
+    async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}/metrics") as response:
+        lines = (await response.text()).splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines) if name.startswith(prefix)}
+
+
+async def test_a_preemption_is_counted_from_end_to_end(apiserver):
+    client = apiserver.client
+    await node(client, "n1")
+    async with scheduling(apiserver, auditor=AuditorOptions(labels=(("app", "app"),))) as app:
+
+        async def placed(name):
+            return (await client.get(PODS, name, "default")).spec.node_name == "n1"
+
+        await pod(client, "small", 100)
+        await until(lambda: placed("small"))
+        await pod(client, "big", 9500)
+        await until(lambda: placed("big"))
+        await until(lambda: not len(app.auditor))
+        prefix = "scheduler_workload_auditor_"
+        found = await metrics(app, prefix)
+        events = {name: value for name, value in found.items() if "before_outcome_sum" in name and 'app="big"' in name}
+        kinds = ("create", "preemptNominated", "victimAllDeleted", "scheduled")
+        assert [any(f'event_type="{kind}"' in name for name in events) for kind in kinds] == [True] * 4
+        labels = '{app="big",priority="koord-prod"}'
+        assert found[f"{prefix}preemption_to_victim_deleted_seconds_count{labels}"] == 1
+        assert found[f"{prefix}victim_reschedule_duration_seconds_count{labels}"] == 1
+        assert found[f'{prefix}record_method_duration_seconds_count{{method="preemptNominated"}}'] == 1
+        assert not any(f"{prefix}repeated" in name and "_total" in name for name in found)
+        app.reset_metrics()
+        assert not [name for name in await metrics(app, prefix) if "_count" in name]
+
+
+async def test_nobody_audits_unless_asked(apiserver):
+    async with scheduling(apiserver) as app:
+        assert app.auditor is None
+        assert app.network is None
+        assert await metrics(app, "scheduler_workload_auditor_") == {}
+        assert all(handle.auditor is None for handle in [plugin._handle for plugin in preemptions(app)])
+
+
+def preemptions(app):
+    return [profile.plugins["DefaultPreemption"] for profile in app.profiles]
+
+
+async def test_the_tree_of_the_network_is_kept_shown_and_can_be_read_by_plugins(apiserver):
+    client = apiserver.client
+    await node(client, "n1", spine="s1")
+    layers = [{"topologyLayer": "Spine", "labelKey": ["spine"]}, {"topologyLayer": NODE_LAYER, "parentTopologyLayer": "Spine"}]
+    body = {"metadata": {"name": "default"}, "spec": {"networkTopologySpec": layers}}
+    await client.create(CLUSTER_NETWORK_TOPOLOGIES, body)
+    async with scheduling(apiserver, network_topology=True) as app:
+        handle = app.profile.plugins["DefaultPreemption"]._handle
+
+        async def shown():
+            status = (await client.get(CLUSTER_NETWORK_TOPOLOGIES, "default")).status
+            return [one.topology_info.topology_name for one in status.detail_status or []] == ["", "s1"]
+
+        await until(lambda: handle.network.tree is not None)
+        assert [one.name for one in handle.network.tree.above("n1")] == ["s1", ""]
+        await until(shown, seconds=15)

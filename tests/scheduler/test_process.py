@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import ssl
 
-import aiohttp
 import pytest
 
 from koordinator.api.registry import LEASES, PODS, PRIORITY_CLASSES
@@ -13,7 +11,7 @@ from koordinator.errors import ConfigInvalid
 from koordinator.kube.errors import Conflict, ServerUnavailable
 from koordinator.scheduler.app import App, SchedulerOptions
 from koordinator.scheduler.engine.queue import Where
-from koordinator.scheduler.options import Election, Secure
+from koordinator.scheduler.options import Election
 from koordinator.scheduler.reload import take_up
 from scheduler.processes import add_node, add_pod, bound, running
 from waiting import until
@@ -30,16 +28,6 @@ profiles:
   - name: DefaultPreemption
     args: {{minCandidateNodesAbsolute: 7}}
 """
-
-
-async def test_https_with_a_certificate_of_its_own_shows_health_but_no_debugging(apiserver, tmp_path):
-    secure = Secure(address="127.0.0.1", port=0, cert_dir=str(tmp_path))
-    async with running(apiserver.client, secure=secure) as app, aiohttp.ClientSession() as session:
-        base = "https://{}:{}".format(*app.https_address)
-        context = ssl.create_default_context(cafile=str(tmp_path / "koord-scheduler.crt"))
-        for path, status in (("/readyz", 200), ("/metrics", 200), ("/debug/flags/", 404)):
-            async with session.get(base + path, ssl=context) as answer:
-                assert answer.status == status
 
 
 async def test_the_lease_is_the_configured_one_and_is_given_back(apiserver):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from koordinator.errors import Unavailable
-from koordinator.manager import profiling
+from koordinator.kube import profiling
 from koordinator.manager.options import Address
 
 NOT_READY = "caches are not warm or webhooks not registered"

@@ -8,18 +8,29 @@ import tempfile
 from pathlib import Path
 
 from koordinator.clock import Clock
-from koordinator.errors import Unavailable
+from koordinator.errors import ConfigInvalid, Unavailable
 from koordinator.scheduler.options import Secure
 
 _DAYS = 365
 
 
+VERSIONS = {
+    "VersionTLS10": ssl.TLSVersion.TLSv1,
+    "VersionTLS11": ssl.TLSVersion.TLSv1_1,
+    "VersionTLS12": ssl.TLSVersion.TLSv1_2,
+    "VersionTLS13": ssl.TLSVersion.TLSv1_3,
+}
+_EFFECT = "the scheduler does not start"
+
+
 def context(secure: Secure, clock: Clock) -> ssl.SSLContext:
-    """Raises: Unavailable when a given file cannot be used."""
+    """Raises: Unavailable when a given file cannot be used; ConfigInvalid for versions and ciphers that nobody knows."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _restrict(made, secure)
     cert, key = secure.cert_file, secure.key_file
     if not cert:
-        return _own(secure, clock)
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        _load_own(made, secure, clock)
+        return made
     try:
         made.load_cert_chain(cert, key or None)
     except (OSError, ssl.SSLError) as err:
@@ -27,8 +38,27 @@ def context(secure: Secure, clock: Clock) -> ssl.SSLContext:
     return made
 
 
-def _own(secure: Secure, clock: Clock) -> ssl.SSLContext:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _restrict(made: ssl.SSLContext, secure: Secure) -> None:
+    if secure.min_version:
+        if secure.min_version not in VERSIONS:
+            raise ConfigInvalid("--tls-min-version", secure.min_version, f"must be one of {', '.join(VERSIONS)}", _EFFECT)
+        made.minimum_version = VERSIONS[secure.min_version]
+    names = [_openssl(name) for name in secure.cipher_suites if "_WITH_" in name]  # those of TLS 1.3 cannot be chosen
+    if not names:
+        return
+    try:
+        made.set_ciphers(":".join(names))
+    except ssl.SSLError as err:
+        raise ConfigInvalid("--tls-cipher-suites", ",".join(secure.cipher_suites), str(err), _EFFECT) from err
+
+
+def _openssl(iana: str) -> str:
+    """``TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`` → ``ECDHE-RSA-AES128-GCM-SHA256``."""
+    name = iana.removeprefix("TLS_").replace("_WITH_", "_").replace("AES_", "AES").replace("CBC_", "")
+    return name.removesuffix("_SHA256" if "CHACHA20" in name else "").removeprefix("RSA_").replace("_", "-")
+
+
+def _load_own(made: ssl.SSLContext, secure: Secure, clock: Clock) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(secure.cert_dir or temporary)
         cert, key = folder / "koord-scheduler.crt", folder / "koord-scheduler.key"
@@ -36,7 +66,6 @@ def _own(secure: Secure, clock: Clock) -> ssl.SSLContext:
             folder.mkdir(parents=True, exist_ok=True)
             _sign(cert, key, clock)
         made.load_cert_chain(cert, key)
-    return made
 
 
 def _sign(cert: Path, key: Path, clock: Clock) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from koordinator.api.resources import CPU, EPHEMERAL_STORAGE, MEMORY, PODS
+from koordinator.kube.client import Client
+from koordinator.kube.metrics import Collector as ClientCollector
 from koordinator.kube.metrics import Histogram
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.pod import PodInfo
@@ -13,6 +15,7 @@ from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreemption
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
     from koordinator.scheduler.app import App
@@ -139,6 +142,18 @@ def _family(name: str, text: str, labels: list[str], histogram: Histogram) -> "M
     for values, buckets, total in histogram.rows():
         family.add_metric(values, buckets, total)
     return family
+
+
+def registry_of(app: "App") -> "CollectorRegistry":
+    """All that one scheduler shows: its own numbers, its process, its requests to the API server."""
+    from prometheus_client import CollectorRegistry, ProcessCollector
+
+    registry = CollectorRegistry()
+    registry.register(Collector(app))
+    ProcessCollector(registry=registry)
+    if isinstance(app.store, Client):
+        registry.register(ClientCollector([app.store.metrics]))
+    return registry
 
 
 def resource_metrics(scheduler: Scheduler) -> bytes:

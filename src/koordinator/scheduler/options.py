@@ -4,6 +4,7 @@ import msgspec
 
 from koordinator.api import durations, features
 from koordinator.kube.leader import LeaseTimes
+from koordinator.kube.reviews import Lifetimes
 from koordinator.scheduler.auditor.options import AuditorOptions
 from koordinator.scheduler.config.types import Configuration, LeaderElection
 
@@ -31,6 +32,33 @@ class BarrierPod(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.namespace}/{self.name}"
 
 
+class Headers(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a front proxy puts the caller's name, and which names its certificate may have; none: any."""
+
+    allowed: tuple[str, ...] = ()
+    name: tuple[str, ...] = ("x-remote-user",)
+    group: tuple[str, ...] = ("x-remote-group",)
+    uid: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ("x-remote-extra-",)
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may use the HTTPS port. Without kubeconfigs the scheduler's own connection asks the API server."""
+
+    kubeconfig: str = ""
+    """For questions about tokens."""
+    authorization_kubeconfig: str = ""
+    """For questions about what somebody may do."""
+    client_ca_file: str = ""
+    proxy_ca_file: str = ""
+    headers: Headers = Headers()
+    skip_lookup: bool = False
+    """Whether client CAs that no flag names are not looked for in the cluster."""
+    tolerate_lookup_failure: bool = True
+    open_paths: tuple[str, ...] = ("/healthz", "/readyz", "/livez")
+    lifetimes: Lifetimes = Lifetimes()
+
+
 class Secure(msgspec.Struct, frozen=True, kw_only=True):
     """HTTPS; port 0 takes a free one. Without certificate files one is made, signed by itself, in ``cert_dir`` or in memory."""
 
@@ -39,6 +67,12 @@ class Secure(msgspec.Struct, frozen=True, kw_only=True):
     cert_file: str = ""
     key_file: str = ""
     cert_dir: str = ""
+    min_version: str = ""
+    """``VersionTLS12`` or ``VersionTLS13``, and older ones."""
+    cipher_suites: tuple[str, ...] = ()
+    """Of TLS 1.2, by their IANA names; none for Python's choice."""
+    reuse_port: bool = False
+    access: Access = Access()
 
 
 class DebugOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +107,8 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     http_port: int | None = None
     """Where /healthz and /metrics are served; None for nowhere, 0 for any free port."""
     secure: Secure | None = None
+    profiling: bool = True
+    """Whether ``/debug/pprof/`` is served."""
     gates: frozenset[str] = DEFAULT_GATES
     max_unschedulable: float = 300.0
     """Seconds after which a refused pod is tried again though nothing has happened."""
@@ -108,6 +144,7 @@ def with_configuration(options: SchedulerOptions, configuration: Configuration, 
         "leader_elect": configuration.leader_election.leader_elect,
         "election": election_of(configuration.leader_election),
         "delay_cache": configuration.delay_cache_until_active,
+        "profiling": configuration.enable_profiling,
     }
     decided = {name: value for name, value in from_file.items() if name not in given and value is not None}
     return msgspec.structs.replace(options, **decided)

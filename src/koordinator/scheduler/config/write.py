@@ -34,11 +34,15 @@ def current(options: SchedulerOptions, catalogue: Catalogue) -> Reading:
 def as_yaml(reading: Reading) -> str:
     import yaml
 
+    text: str = yaml.safe_dump(as_plain(reading), sort_keys=False)
+    return text
+
+
+def as_plain(reading: Reading) -> dict[str, Any]:
+    """Every field under its name in the file, those with default values as well."""
     profiles = [_full(profile, args) for profile, args in zip(reading.configuration.profiles, reading.args, strict=True)]
     whole = msgspec.structs.replace(reading.configuration, api_version=VERSION, profiles=profiles)
-    plain = {"apiVersion": VERSION, "kind": whole.kind, **_plain(whole)}
-    text: str = yaml.safe_dump(plain, sort_keys=False)
-    return text
+    return {"apiVersion": VERSION, "kind": whole.kind, **_plain(whole)}
 
 
 def _full(profile: ProfileConfig, args: dict[str, Any]) -> ProfileConfig:

@@ -1,4 +1,4 @@
-"""Where the time goes and what waits, over HTTP: for people with a slow manager. On with ``--enable-pprof``.
+"""Where the time goes and what waits, over HTTP: for people with a slow component.
 
 ``/debug/pprof/profile?seconds=5`` runs the interpreter's profiler on the event loop for a while and prints the costliest
 functions; ``/debug/pprof/tasks`` prints the stack of every task.

@@ -1,5 +1,5 @@
-"""Kubernetes' dynamic resource allocation (resource.k8s.io/v1), as far as it is read: claims, classes, and the slices of devices
-that drivers publish.
+"""Kubernetes' dynamic resource allocation (resource.k8s.io/v1), as far as it is read: claims, classes, and the slices of
+devices that drivers publish.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ MOST_CONSUMERS = 256
 """In ``status.reservedFor`` of one claim."""
 
 
-# --- what is asked for ---------------------------------------------------------------------------------------------------------
+# --- what is asked for -------------------------------------------------------------------------------------------------------
 
 
 class CELSelector(Struct):
@@ -79,7 +79,7 @@ class ResourceClaimSpec(Struct):
     devices: DeviceClaim = msgspec.field(default_factory=DeviceClaim)
 
 
-# --- what was given ------------------------------------------------------------------------------------------------------------
+# --- what was given ----------------------------------------------------------------------------------------------------------
 
 
 class DeviceResult(Struct):
@@ -147,7 +147,7 @@ class DeviceClass(Object):
     spec: DeviceClassSpec = msgspec.field(default_factory=DeviceClassSpec)
 
 
-# --- what there is -------------------------------------------------------------------------------------------------------------
+# --- what there is -----------------------------------------------------------------------------------------------------------
 
 
 class DeviceAttribute(Struct):

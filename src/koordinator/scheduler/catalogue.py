@@ -21,7 +21,8 @@ from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalan
 from koordinator.scheduler.plugins.default_binder import DefaultBinder
 from koordinator.scheduler.plugins.default_pre_bind import DefaultPreBind
 from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreemption
-from koordinator.scheduler.plugins.dynamic_resources import DynamicResources
+from koordinator.scheduler.plugins.dynamic_resources.plugin import DISABLED, DynamicResources
+from koordinator.scheduler.plugins.dynamic_resources.unsupported import UnsupportedClaims
 from koordinator.scheduler.plugins.image_locality import ImageLocality
 from koordinator.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from koordinator.scheduler.plugins.load_aware import args as load_aware
@@ -130,7 +131,7 @@ BUILT: tuple[Entry, ...] = (
         Kind(scheduling_hint.SchedulingHintArgs, checked=scheduling_hint.checked),
     ),
     Entry(DefaultPreBind, lambda handle, _: DefaultPreBind(handle.store, handle.clock)),
-    _plain(DynamicResources),
+    Entry(DynamicResources, lambda handle, _: UnsupportedClaims() if DISABLED in handle.gates else DynamicResources(handle)),
     Entry(VolumeRestrictions, lambda handle, _: VolumeRestrictions(handle.cluster)),
     Entry(NodeVolumeLimits, lambda handle, _: NodeVolumeLimits(handle.cluster)),
     Entry(VolumeZone, lambda handle, _: VolumeZone(handle.cluster)),

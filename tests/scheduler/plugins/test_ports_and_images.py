@@ -9,7 +9,7 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.compile import Compiled
 from koordinator.scheduler.engine.evaluate import Evaluator
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.plugins.dynamic_resources import DynamicResources
+from koordinator.scheduler.plugins.dynamic_resources.unsupported import UnsupportedClaims
 from koordinator.scheduler.plugins.image_locality import ImageLocality, full_name
 from koordinator.scheduler.plugins.node_ports import NodePorts
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
@@ -128,7 +128,7 @@ def test_names_without_a_tag_mean_the_latest():
 
 def test_resource_claims_are_refused_with_their_names():
     one = builders.pod()
-    profile = Profile(["x"], [PrioritySort(), DynamicResources()])
+    profile = Profile(["x"], [PrioritySort(), UnsupportedClaims()])
     columns = Cluster().columns
     assert Compiled(profile, READER.read(one), columns).status is None
     one.spec.resource_claims = [PodResourceClaim(name="gpu")]

@@ -33,6 +33,10 @@ class Happening:
     """A PersistentVolume has."""
     STORAGE = 1 << 23
     """What is known of storage has: StorageClass, CSIDriver, CSINode, CSIStorageCapacity."""
+    RESOURCE_CLAIM = 1 << 24
+    """A ResourceClaim has come, changed or gone."""
+    DEVICES = 1 << 25
+    """A ResourceSlice or a DeviceClass has."""
     NETWORK = 1 << 26
     """The tree of the network has changed."""
     ANYTHING = (1 << 31) - 1

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
-from koordinator.scheduler.engine.framework import Code, Status
+from koordinator.scheduler.engine.framework import Code, Plugin, PluginFailed, Status
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.waitingroom import Group, WaitingRoom
@@ -63,6 +63,7 @@ class QueuedPod:
         "profile",
         "promised",
         "rejected_by",
+        "removed",
         "since",
         "where",
     )
@@ -71,14 +72,17 @@ class QueuedPod:
         self.info, self.profile = info, profile
         self.added_at = self.since = now
         self.popped_at = 0
-        """Number of the first event that is to be replayed if this attempt fails."""
+        """Number of the first event that is to be replayed if this attempt fails; negative: it is to be repeated anyway."""
         self.attempts = self.failures = self.errors = 0
         self.where = Where.ACTIVE
         self.rejected_by: frozenset[str] = frozenset()
         self.group: Hashable = None
         """Who waits with it, while it waits refused."""
-        self.promised = self.herald = False
-        """``herald``: woken for all its group; its fate decides whether the next is woken."""
+        self.promised = self.herald = self.removed = False
+        """``herald``: woken for all its group; its fate decides whether the next is woken.
+
+        ``removed``: gone, bound by others or not ours any more, perhaps while it is on its way to the API server.
+        """
         self.gate: Status | None = None
         self.entry = -1
         """The heap entry that counts; others are left-overs."""
@@ -121,6 +125,8 @@ class SchedulingQueue:
         self.counts = dict.fromkeys(Where, 0)
         self.woken: Callable[[], object] = lambda: None
         """Called when ``pop`` may have something that it had not before."""
+        self.held: Callable[[QueuedPod, str], object] = lambda *_: None
+        """Told when a pod is kept out because a plugin failed that was asked whether it may enter, or where."""
         self.incoming: dict[tuple[str, str], int] = {}
         """How many pods entered which queue for which reason, for the metrics."""
 
@@ -162,6 +168,8 @@ class SchedulingQueue:
             self._wake(pod, "PodUpdate")
         elif pod.where is Where.ACTIVE and before.priority != info.priority:
             self._push_active(pod)
+        elif pod.where is Where.IN_FLIGHT and relevant:
+            pod.popped_at = -1  # what the attempt has judged is not this pod any more
 
     def remove(self, uid: str) -> QueuedPod | None:
         """The pod is gone, bound by somebody else, or no longer ours."""
@@ -169,6 +177,7 @@ class SchedulingQueue:
         if pod is not None:
             self._leave(pod)
             pod.entry = -1
+            pod.removed = True
             self._pass_on(pod)
         return pod
 
@@ -227,7 +236,7 @@ class SchedulingQueue:
         """Refused: until an event can help. The others of its group need not be tried, they would be refused as well."""
         self._move(pod, Where.UNSCHEDULABLE)
         uid, profile, before = pod.info.uid, pod.profile, pod.group
-        group = None if pod.promised else profile.group(pod.info, pod.rejected_by)
+        group = None if pod.promised else self._group(pod)
         pod.group = uid if group is None else group
         self._waiting.put(pod.group, uid, pod, pod.rejected_by, profile.concerned_by(pod.rejected_by))
         self._entered(pod, "ScheduleAttemptFailure")
@@ -235,10 +244,17 @@ class SchedulingQueue:
             pod.herald = False
         self._pass_on(pod, before)
 
+    @staticmethod
+    def _group(pod: QueuedPod) -> Hashable:
+        try:
+            return pod.profile.group(pod.info, pod.rejected_by)
+        except PluginFailed:  # that cannot tell whom the pod is like: it waits alone
+            return None
+
     def _missed_something(self, pod: QueuedPod) -> bool:
         """Whether an event that can help has happened during the attempt."""
         start = pod.popped_at - self._first_event
-        return start < 0 or any(
+        return pod.popped_at < 0 or start < 0 or any(
             self._may_help(pod.info, pod.profile, pod.rejected_by, event)
             for event in itertools.islice(self._events, start, None)
         )
@@ -343,15 +359,19 @@ class SchedulingQueue:
     def _enqueue(self, pod: QueuedPod, why: str) -> None:
         gate = self._gate(pod)
         if gate is None:
-            self._move(pod, Where.ACTIVE)
-            pod.gate = None
             pod.since = self._now()
             self._push_active(pod, why)
         else:
-            self._move(pod, Where.GATED)
-            pod.gate = gate
-            self._gated.setdefault(gate.plugin, {})[pod.info.uid] = pod
-            self._entered(pod, why)
+            self._hold(pod, gate, why)
+
+    def _hold(self, pod: QueuedPod, gate: Status, why: str) -> None:
+        self._move(pod, Where.GATED)
+        pod.gate = gate
+        self._gated.setdefault(gate.plugin, {})[pod.info.uid] = pod
+        self._entered(pod, why)
+        if gate.code is Code.ERROR:
+            self.held(pod, gate.message)
+        self._pass_on(pod)
 
     @staticmethod
     def _gate(pod: QueuedPod) -> Status | None:
@@ -359,17 +379,23 @@ class SchedulingQueue:
         for plugin in pod.profile.pre_enqueue:
             try:
                 gate = plugin.pre_enqueue(pod.info)
-            except Exception as err:
-                log.exception('running PreEnqueue plugin "%s" for pod %s', plugin.name, pod.info.key)
-                gate = Status(Code.ERROR, (f'running PreEnqueue plugin "{plugin.name}": {type(err).__name__}: {err}',))
+            except Exception as err:  # noqa: BLE001 — whatever a plugin does concerns this pod alone
+                return _failure(plugin, "PreEnqueue", err, pod)
             if gate is not None:
                 return Status(gate.code, gate.reasons, plugin.name)
         return None
 
     def _push_active(self, pod: QueuedPod, why: str = "PodUpdate") -> None:
+        sort = pod.profile.queue_sort
+        try:
+            key = sort.sort_key(pod.info, pod.since)
+        except Exception as err:  # noqa: BLE001 — as above
+            self._hold(pod, _failure(sort, "QueueSort", err, pod), why)
+            return
         self._move(pod, Where.ACTIVE)
+        pod.gate = None
         pod.entry = next(self._sequence)
-        heapq.heappush(self._active, (pod.profile.sort_key(pod.info, pod.since), pod.entry, pod))
+        heapq.heappush(self._active, (key, pod.entry, pod))
         self._entered(pod, why)
         self.woken()
 
@@ -439,8 +465,17 @@ class SchedulingQueue:
             self._first_event += 1
 
 
-def _described(pod: PodInfo) -> tuple[Any, Any]:
-    return pod.pod.metadata.labels, pod.pod.metadata.annotations
+def _described(pod: PodInfo) -> tuple[Any, ...]:
+    one = pod.pod
+    return one.metadata.labels, one.metadata.annotations, one.status.resource_claim_statuses
+
+
+def _failure(plugin: Plugin, point: str, error: Exception, pod: QueuedPod) -> Status:
+    """What keeps a pod out because a plugin failed; the log gets a traceback once."""
+    text = str(PluginFailed(plugin.name, point, error))
+    if pod.gate is None or pod.gate.message != text:
+        log.error("%s, for pod %s", text, pod.info.key, exc_info=error)
+    return Status(Code.ERROR, (text,), plugin.name)
 
 
 def _hinted(hint: Callable[[PodInfo, ClusterEvent], bool], pod: PodInfo, event: ClusterEvent) -> bool:

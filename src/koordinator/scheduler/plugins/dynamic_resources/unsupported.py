@@ -1,4 +1,4 @@
-"""DynamicResources: not built. A pod that asks for devices by resource claims is told so instead of starting without them."""
+"""In the plugin's place where resource.k8s.io is not watched: a pod with claims is told so instead of starting without."""
 
 from collections.abc import Hashable, Sequence
 
@@ -8,7 +8,7 @@ from koordinator.scheduler.engine.framework import Code, CycleState, PreFilterPl
 from koordinator.scheduler.engine.pod import PodInfo
 
 
-class DynamicResources(PreFilterPlugin):
+class UnsupportedClaims(PreFilterPlugin):
     name = "DynamicResources"
 
     def signature(self, pod: PodInfo) -> Hashable:

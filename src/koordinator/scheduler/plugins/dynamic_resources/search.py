@@ -1,0 +1,154 @@
+"""Finding devices on one node for all claims of a pod: the first solution in a fixed order, by trying and going back.
+
+Requests are served in order, each with its alternatives in order, from pools in order. Two things keep the search short:
+devices of one request are chosen in ascending order, because their order among themselves does not matter; and a device that is
+like one that has just failed is not tried. What is found is what trying everything would have found first.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+from koordinator.api.dra import MOST_DEVICES
+from koordinator.scheduler.plugins.dynamic_resources.asks import Ask, Refused, Request
+from koordinator.scheduler.plugins.dynamic_resources.stock import Counters, DeviceId, Offer, PoolId, Stock
+
+MOST_STEPS = 20_000
+"""Devices tried on one node before it is given up."""
+NONE_LEFT = "cannot allocate all claims"
+
+
+class Pick(NamedTuple):
+    request: Request
+    offer: Offer
+
+
+class _Step(NamedTuple):
+    claim: int
+    choices: tuple[Request, ...]
+
+
+class Search:
+    """One node, one pod."""
+
+    def __init__(self, stock: Stock, row: int, asks: Sequence[Ask]) -> None:
+        self._stock, self._asks = stock, asks
+        self._pools = stock.pools_at(row)
+        self._offers = list(stock.offers_at(row, (pool for pool in self._pools if pool.usable)))
+        self._steps = [_Step(index, choices) for index, ask in enumerate(asks) for choices in ask.choices]
+        self._candidates: dict[tuple[int, str], list[Offer]] = {}
+        self._picked: list[list[Pick]] = [[] for _ in asks]
+        self._chosen: dict[DeviceId, list[int]] = {}
+        self._room: dict[PoolId, Counters] = {}
+        self._tried = 0
+
+    def run(self) -> list[list[Pick]]:
+        """Per claim its devices, by request. Raises: Refused."""
+        if self._serve(0):
+            return self._picked
+        if any(pool.invalid for pool in self._pools):
+            raise Refused("invalid resource pools were encountered")
+        if any(pool.incomplete for pool in self._pools):
+            raise Refused(f"{NONE_LEFT}, resource pools are currently being updated")
+        raise Refused(NONE_LEFT)
+
+    def _serve(self, at: int) -> bool:
+        if at == len(self._steps):
+            return True
+        return any(self._satisfy(at, request) for request in self._steps[at].choices)
+
+    def _satisfy(self, at: int, request: Request) -> bool:
+        candidates = self._fitting(self._steps[at].claim, request)
+        if request.count:
+            return self._choose(at, request, candidates, (0, request.count))
+        self._complete(self._asks[self._steps[at].claim], request)
+        return bool(candidates) and self._choose(at, request, candidates, (0, len(candidates)))
+
+    def _complete(self, ask: Ask, request: Request) -> None:
+        """All devices can only be told when all are known. Raises: Refused."""
+        for pool in self._pools:
+            if not pool.usable:
+                state = "currently being updated" if pool.incomplete else "currently invalid"
+                where = f"{ask.title}, request {request.name}"
+                raise Refused(f"{where}: asks for all devices, but resource pool {pool.id} is {state}")
+
+    def _fitting(self, claim: int, request: Request) -> list[Offer]:
+        """Devices of the right kind, in use or not."""
+        key = (claim, request.name)
+        known = self._candidates.get(key)
+        if known is None:
+            known = self._candidates[key] = [offer for offer in self._offers if request.accepts(offer)]
+        return known
+
+    def _choose(self, at: int, request: Request, candidates: list[Offer], span: tuple[int, int]) -> bool:
+        """``span``: the first candidate to look at, and how many devices are missing."""
+        first, missing = span
+        if not missing:
+            return self._serve(at + 1)
+        claim = self._steps[at].claim
+        failed = set[Hashable]()
+        for place in range(first, len(candidates) - missing + 1):
+            offer = candidates[place]
+            if not self._free(claim, request, offer) or (failed and self._nature(offer) in failed):
+                continue
+            self._tried += 1
+            if self._tried > MOST_STEPS:
+                raise Refused("timed out trying to allocate devices")
+            self._take(claim, request, offer)
+            if self._choose(at, request, candidates, (place + 1, missing - 1)):
+                return True
+            self._give_back(claim, offer)
+            failed.add(self._nature(offer))
+        return False
+
+    # -- one device ----------------------------------------------------------------------------------------------------
+
+    def _free(self, claim: int, request: Request, offer: Offer) -> bool:
+        chosen = self._chosen.get(offer.id)
+        if request.admin:
+            if chosen and claim in chosen:
+                return False
+        elif chosen or offer.id in self._stock.users:
+            return False
+        if len(self._picked[claim]) >= MOST_DEVICES:
+            return False
+        return self._satisfies(claim, request, offer) and (not offer.consumes or self._enough(offer))
+
+    def _satisfies(self, claim: int, request: Request, offer: Offer) -> bool:
+        for constraint in self._asks[claim].constraints:
+            if not constraint.concerns(request):
+                continue
+            value = constraint.value(offer)
+            if value is None:
+                return False
+            held = [constraint.value(pick.offer) for pick in self._picked[claim] if constraint.concerns(pick.request)]
+            if value in held if constraint.distinct else held and value != held[0]:
+                return False
+        return True
+
+    def _enough(self, offer: Offer) -> bool:
+        room = self._room.get(offer.pool)
+        if room is None:
+            room = self._room[offer.pool] = self._stock.room(offer.pool)
+        return all(room.get(counter, 0) >= amount for counter, amount in offer.consumes.items())
+
+    def _take(self, claim: int, request: Request, offer: Offer) -> None:
+        self._picked[claim].append(Pick(request, offer))
+        self._chosen.setdefault(offer.id, []).append(claim)
+        self._consume(offer, 1)
+
+    def _give_back(self, claim: int, offer: Offer) -> None:
+        self._picked[claim].pop()
+        self._chosen[offer.id].remove(claim)
+        self._consume(offer, -1)
+
+    def _consume(self, offer: Offer, sign: int) -> None:
+        for counter, amount in offer.consumes.items():
+            room = self._room[offer.pool]
+            room[counter] = room.get(counter, 0) - sign * amount
+
+    def _nature(self, offer: Offer) -> Hashable:
+        """Equal for devices that no request and no constraint of this pod can tell apart."""
+        fits = tuple(request.accepts(offer) for step in self._steps for request in step.choices)
+        values = tuple(constraint.value(offer) for ask in self._asks for constraint in ask.constraints)
+        counters = (offer.pool, tuple(sorted(offer.consumes.items()))) if offer.consumes else ()
+        return fits, values, counters, offer.id in self._stock.users, tuple(self._chosen.get(offer.id, ()))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from koordinator.cluster.apiserver.kinds.cel import CelError, compile_
+from koordinator.kube.semantics.cel import CelError, compile_
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RANGES = "/apis/example.com/v1/namespaces/default/ranges"
@@ -65,7 +65,8 @@ async def test_a_message_may_be_computed(http):
     [
         ({"rule": "self.low <="}, "compilation failed"),
         ({"rule": ""}, "rule is required"),
-        ({"rule": "quantity(self.low) > 3"}, "undeclared reference to 'quantity'"),
+        ({"rule": "optional.of(self.low).optMap(x, x).hasValue()"}, "undeclared reference to 'optMap' (not supported here)"),
+        ({"rule": "self.?low.orValue(1) > 0"}, "unsupported syntax '.?'"),
         ({"rule": "request.name == 'x'"}, "undeclared reference to 'request'"),
         ({"rule": "true", "reason": "Whim"}, "reason 'Whim' is not one of"),
     ],
@@ -89,6 +90,19 @@ async def test_rules_that_are_refused(http, rule, words):
         ("duration('1h') > duration('59m')", True),
         ("'x' in self.labels && self.labels['x'] == 'y'", True),
         ("self.name.size() <= 3", True),
+        ("math.greatest(self.items) == 3 && sets.contains(self.items, [1]) && lists.range(2) == [0, 1]", True),
+        ("'%s has %d of %.1f, %s'.format([self.name, 3, 2.5, true])", "abc has 3 of 2.5, true"),
+        ("quantity('1500m').isGreaterThan(quantity('1')) && quantity('1k') == quantity('1000')", True),
+        ("quantity('1Gi').add(quantity('1Gi')).asInteger()", 2 << 30),
+        ("isQuantity('much')", False),
+        ("semver('1.10.0').compareTo(semver('1.9.0'))", 1),
+        ("url('https://u@a.b:8/c?d=e').getHost() + url('/c').getEscapedPath()", "a.b:8/c"),
+        ("url('https://a.b:8/c?d=e').getQuery()['d'][0] == 'e' && isURL('a.b') == false", True),
+        ("ip('::0:1') == ip('::1') && ip('::1').isLoopback() && ip('10.0.0.1').family() == 4", True),
+        ("ip.isCanonical('::0:1') || isIP('10.0.0.256')", False),
+        ("cidr('10.1.2.3/8').containsIP('10.9.9.9') && cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16')", True),
+        ("cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8') && cidr('10.0.0.0/8').prefixLength() == 8", True),
+        ("optional.none().orValue('d') + optional.of('x').value()", "dx"),
     ],
 )
 def test_the_language(expression, value):

@@ -15,13 +15,13 @@ from koordinator.api.meta import LabelSelector
 from koordinator.api.selectors import EVERYTHING, Selector
 from koordinator.cluster.apiserver.calls import Call
 from koordinator.cluster.apiserver.kinds.base import Json, Kind
-from koordinator.cluster.apiserver.kinds.cel import CelError, Program
 from koordinator.cluster.apiserver.kinds.hooks import ClientConfig, Rule, ServiceReference, Webhook, compile_condition
 from koordinator.cluster.apiserver.posting import Place, Poster, PostFailed, split
 from koordinator.cluster.apiserver.refusals import Refused, broken
 from koordinator.cluster.apiserver.store import Store
 from koordinator.kube import patches
 from koordinator.kube.errors import ApiError
+from koordinator.kube.semantics.cel import CelError, Program
 
 _log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from koordinator.api import selectors
 from koordinator.api.meta import LabelSelector, Object
 from koordinator.cluster.apiserver.kinds import columns
 from koordinator.cluster.apiserver.kinds.base import Json, Kind, Rules
-from koordinator.cluster.apiserver.kinds.cel import CelError, Program, compile_
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
+from koordinator.kube.semantics.cel import CelError, Program, compile_
 
 _CONDITION_VARIABLES = frozenset({"object", "oldObject", "request"})
 

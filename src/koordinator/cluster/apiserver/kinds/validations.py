@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from koordinator.cluster.apiserver.kinds.cel import CelError, Program, compile_
 from koordinator.cluster.apiserver.refusals import FieldError
+from koordinator.kube.semantics.cel import CelError, Program, compile_
 
 Json = dict[str, Any]
 _VARIABLES = frozenset({"self", "oldSelf"})

@@ -53,6 +53,20 @@ async def test_a_rule_that_compares_with_before(http):
     assert (await http.patch(f"{RANGES}/a", {"spec": {"items": None}})).code == 200
 
 
+async def test_a_rule_that_compares_with_what_may_not_have_been_there(http):
+    once = {"rule": "!oldSelf.hasValue() || oldSelf.value() == self", "optionalOldSelf": True, "message": "set once"}
+    small = {"rule": "oldSelf.orValue(0) + 2 >= self", "optionalOldSelf": True, "message": "in steps of 2"}
+    name = {"type": "string", "x-kubernetes-validations": [once]}
+    step = {"type": "integer", "x-kubernetes-validations": [small]}
+    assert (await http.post(DEFINITIONS, definition(name=name, step=step))).code == 201
+    refused = await http.post(RANGES, {"metadata": {"name": "a"}, "spec": {"step": 3}})
+    assert 'spec.step: Invalid value: "integer": in steps of 2' in refused.message
+    assert (await http.post(RANGES, {"metadata": {"name": "a"}, "spec": {"step": 2}})).code == 201
+    assert (await http.patch(f"{RANGES}/a", {"spec": {"step": 4, "name": "x"}})).code == 200
+    assert "in steps of 2" in (await http.patch(f"{RANGES}/a", {"spec": {"step": 7}})).message
+    assert "set once" in (await http.patch(f"{RANGES}/a", {"spec": {"name": "y"}})).message
+
+
 async def test_a_message_may_be_computed(http):
     rule = {"rule": "self.low >= 0", "messageExpression": "'low is ' + string(self.low)"}
     await http.post(DEFINITIONS, definition(rule, **integers("low")))

@@ -56,7 +56,7 @@ class Writer:
         kind.rules.default(obj)
         obj = await self._mutated(call, obj, None, "CREATE")
         self._born(kind, obj)
-        _refuse_if(kind, obj, list(kind.rules.validate(obj)))
+        _refuse_if(kind, obj, [*kind.rules.validate(obj), *kind.rules.validate_create(obj)])
         await self.admission.validate(call, obj, None, "CREATE")
         metadata = obj["metadata"]
         if self.store.head(kind.key, call.namespace, metadata["name"]) is not None:

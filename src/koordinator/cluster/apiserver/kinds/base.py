@@ -66,6 +66,10 @@ class Rules:
         """What is wrong with this object on its own."""
         return ()
 
+    def validate_create(self, obj: Json) -> Iterable[FieldError]:
+        """What may not be said of an object that is new."""
+        return ()
+
     def validate_update(self, obj: Json, old: Json) -> Iterable[FieldError]:
         """What may not have changed."""
         return ()

@@ -11,6 +11,7 @@ from koordinator.cluster.apiserver.kinds import columns, jsonpath
 from koordinator.cluster.apiserver.kinds.base import Column, Json, Kind, Rules, ScalePaths
 from koordinator.cluster.apiserver.kinds.fields import unknown_fields
 from koordinator.cluster.apiserver.kinds.schema import compile_schema, complete, errors, rule_errors, unknown
+from koordinator.cluster.apiserver.kinds.validations import Old
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
 
 _KEPT = ("apiVersion", "kind", "metadata")
@@ -182,10 +183,16 @@ class CustomRules(Rules):
         found = list(errors(self._schema, obj, ""))
         return found or rule_errors(self._schema, obj, "")
 
+    def validate_create(self, obj: Json) -> Iterable[FieldError]:
+        return self._compared(obj, ())
+
     def validate_update(self, obj: Json, old: Json) -> Iterable[FieldError]:
-        if next(errors(self._schema, obj, ""), None) is not None:
+        return self._compared(obj, (old,))
+
+    def _compared(self, obj: Json, old: Old) -> Iterable[FieldError]:
+        if not self._schema.has_rules or next(errors(self._schema, obj, ""), None) is not None:
             return ()
-        return rule_errors(self._schema, obj, "", (old,))
+        return rule_errors(self._schema, obj, "", old)
 
 
 def kinds_of(definition: Json) -> list[Kind]:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from koordinator.api.meta import parse_time
-from koordinator.cluster.apiserver.kinds.validations import Validation, broken, compile_all
+from koordinator.cluster.apiserver.kinds.validations import Old, Validation, broken, compile_all
 from koordinator.cluster.apiserver.refusals import FieldError, required, unsupported, wrong
 
 Json = dict[str, Any]
@@ -223,33 +223,32 @@ def _object_errors(node: Node, value: Json, path: str) -> Iterator[FieldError]:
                 yield from errors(child, item, f"{prefix}{name}")
 
 
-def rule_errors(node: Node, value: Any, path: str, old: tuple[Any] | None = None) -> Iterator[FieldError]:
+def rule_errors(node: Node, value: Any, path: str, old: Old = None) -> Iterator[FieldError]:
     """What rules in CEL say of a value that fits its schema; with ``old``, those that compare it with what was."""
     if not node.has_rules or value is None:
         return
     yield from broken(node.rules, value, path, old)
-    before = old[0] if old is not None else None
+    before = old[0] if old else None
     prefix = f"{path}." if path else ""
     if isinstance(value, dict):
         for name, item in value.items():
             child = node.properties.get(name) or node.additional
-            was = (before[name],) if isinstance(before, dict) and name in before else None
-            if child is not None and (old is None or was is not None):
-                yield from rule_errors(child, item, f"{prefix}{name}", was)
+            was = (before[name],) if isinstance(before, dict) and name in before else ()
+            if child is not None:
+                yield from rule_errors(child, item, f"{prefix}{name}", None if old is None else was)
     elif isinstance(value, list) and node.items is not None:
         for index, item in enumerate(value):
-            same = _same_item(node, item, before) if old is not None else None
-            if old is None or same is not None:
-                yield from rule_errors(node.items, item, f"{path}[{index}]", same)
+            was = () if old is None else _same_item(node, item, before)
+            yield from rule_errors(node.items, item, f"{path}[{index}]", None if old is None else was)
 
 
-def _same_item(node: Node, item: Any, before: Any) -> tuple[Any] | None:
+def _same_item(node: Node, item: Any, before: Any) -> tuple[Any, ...]:
     """What a list's item was, if the list says how its items are told apart."""
     if not node.list_keys or not isinstance(before, list) or not isinstance(item, dict):
-        return None
+        return ()
     wanted = [item.get(key) for key in node.list_keys]
     found = (was for was in before if isinstance(was, dict) and [was.get(key) for key in node.list_keys] == wanted)
-    return next(((was,) for was in found), None)
+    return next(((was,) for was in found), ())
 
 
 def _combined_errors(node: Node, value: Any, path: str) -> Iterator[FieldError]:

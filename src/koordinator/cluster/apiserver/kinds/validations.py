@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 
 from koordinator.cluster.apiserver.refusals import FieldError
-from koordinator.kube.semantics.cel import CelError, Program, compile_
+from koordinator.kube.semantics.cel import CelError, Program, compile_, optional
 
 Json = dict[str, Any]
+Old = tuple[Any, ...] | None
+"""What a value was: one item, or none where it was not there. None while it is looked at alone."""
 _VARIABLES = frozenset({"self", "oldSelf"})
 _REASONS = {
     "FieldValueInvalid": "FieldValueInvalid",
@@ -30,14 +32,17 @@ class Validation(msgspec.Struct, frozen=True):
     message_program: Program | None
     reason: str
     field_path: str
+    optional_old: bool  # the old value is an optional one, and the rule counts where there is none, too
 
     @property
     def compares(self) -> bool:
         """It speaks of the old value too."""
         return "oldSelf" in self.program.variables
 
-    def check(self, value: Any, old: Any, path: str) -> FieldError | None:
-        values = {"self": value, "oldSelf": old} if self.compares else {"self": value}
+    def check(self, value: Any, old: Old, path: str) -> FieldError | None:
+        values = {"self": value}
+        if self.compares:
+            values["oldSelf"] = optional(*old or ()) if self.optional_old else old[0] if old else None
         try:
             if self.program(values) is True:
                 return None
@@ -71,22 +76,21 @@ def _compile(raw: Json) -> Validation:
     reason = raw.get("reason") or "FieldValueInvalid"
     if reason not in _REASONS:
         raise ValueError(f"x-kubernetes-validations: reason {reason!r} is not one of {', '.join(_REASONS)}")
-    if raw.get("optionalOldSelf"):
-        raise ValueError("x-kubernetes-validations: optionalOldSelf is not supported here")
     message = raw.get("messageExpression") or ""
     try:
         program = compile_(rule, _VARIABLES)
         said = compile_(message, _VARIABLES) if message else None
     except CelError as err:
         raise ValueError(f"x-kubernetes-validations: rule {rule!r}: {err}") from None
-    return Validation(program, raw.get("message") or "", said, reason, raw.get("fieldPath") or "")
+    optional_old = raw.get("optionalOldSelf") is True
+    return Validation(program, raw.get("message") or "", said, reason, raw.get("fieldPath") or "", optional_old)
 
 
-def broken(rules: tuple[Validation, ...], value: Any, path: str, old: tuple[Any] | None = None) -> Iterator[FieldError]:
+def broken(rules: tuple[Validation, ...], value: Any, path: str, old: Old = None) -> Iterator[FieldError]:
     """What the rules say: those about the value alone without ``old``, those that compare with it."""
     for rule in rules:
-        if rule.compares is (old is not None):
-            problem = rule.check(value, old[0] if old else None, path)
+        if rule.compares is (old is not None) and (old != () or rule.optional_old):
+            problem = rule.check(value, old, path)
             if problem is not None:
                 yield problem
 

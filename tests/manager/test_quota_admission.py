@@ -11,12 +11,13 @@ from koordinator.api import keys
 from koordinator.api.core import Pod
 from koordinator.api.quota import ElasticQuota
 from koordinator.api.registry import ELASTIC_QUOTAS
+from koordinator.api.transform import with_own_names
 from koordinator.clock import ManualClock
 from koordinator.kube.errors import ApiError, Conflict, ServerUnavailable
 from koordinator.kube.patches import merge
 from koordinator.manager.webhooks.quotas import admission
 from koordinator.manager.webhooks.quotas.admission import QuotaAdmission, Retries, Settings, tries_for
-from koordinator.manager.webhooks.quotas.evaluate import account_of, charge_of, transformed
+from koordinator.manager.webhooks.quotas.evaluate import account_of, charge_of
 from waiting import until
 
 ON = frozenset({"EnableQuotaAdmission"})
@@ -187,10 +188,10 @@ def test_finished_pods_and_those_past_their_grace_period_cost_nothing():
 def test_a_pod_may_be_counted_under_other_names():
     given = pod("3", overhead={"cpu": "1", "memory": "1Gi"})
     given.metadata.annotations = {keys.REPLACE_RESOURCES: "cpu:kubernetes.io/batch-cpu,memory:,nonsense"}
-    changed = transformed(given)
+    changed = with_own_names(given)
     assert changed.spec.containers[0].resources.requests == {"kubernetes.io/batch-cpu": "3k"}
     assert changed.spec.overhead == {"kubernetes.io/batch-cpu": "1k"}
-    assert transformed(pod("3")) == pod("3")
+    assert with_own_names(pod("3")) == pod("3")
 
 
 async def test_on_a_server_pods_come_in_until_the_account_is_spent(cluster, run_manager):

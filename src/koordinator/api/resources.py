@@ -171,7 +171,7 @@ def rename(quantities: Quantities, aliases: Mapping[str, str]) -> Quantities:
     for old, new in aliases.items():
         if old in result and new not in result:
             text = result.pop(old)
-            result[new] = str(quantity.of(quantity.milli_value(text))) if old == CPU else text
+            result[new] = str(quantity.of(_named(old, text, amount))) if old == CPU else text
     return result
 
 

@@ -5,6 +5,7 @@ import contextlib
 
 import aiohttp
 
+from koordinator.api import keys
 from koordinator.api.networktopology import NODE_LAYER
 from koordinator.api.registry import CLUSTER_NETWORK_TOPOLOGIES, NODES, PODS
 from koordinator.clock import SystemClock
@@ -33,11 +34,11 @@ async def node(client, name, **labels):
     await client.create(NODES, {"metadata": {"name": name, "labels": labels}, "status": status})
 
 
-async def pod(client, name, priority):
+async def pod(client, name, **spec):
     containers = [{"name": "main", "image": "pause", "resources": {"requests": {"cpu": "2"}}}]
-    spec = {"schedulerName": "koord-scheduler", "containers": containers, "priority": priority}
-    meta = {"name": name, "labels": {"app": name}}
-    await client.create(PODS, {"metadata": meta, "spec": {**spec, "terminationGracePeriodSeconds": 0}}, "default")
+    whole = {"schedulerName": "koord-scheduler", "containers": containers, "terminationGracePeriodSeconds": 0, **spec}
+    meta = {"name": name, "labels": {"app": name, keys.PRIORITY_CLASS: "koord-prod"}}
+    await client.create(PODS, {"metadata": meta, "spec": whole}, "default")
 
 
 async def metrics(app, prefix):
@@ -55,9 +56,9 @@ async def test_a_preemption_is_counted_from_end_to_end(apiserver):
         async def placed(name):
             return (await client.get(PODS, name, "default")).spec.node_name == "n1"
 
-        await pod(client, "small", 100)
+        await pod(client, "small")
         await until(lambda: placed("small"))
-        await pod(client, "big", 9500)
+        await pod(client, "big", priorityClassName="system-cluster-critical")
         await until(lambda: placed("big"))
         await until(lambda: not len(app.auditor))
         prefix = "scheduler_workload_auditor_"

@@ -17,10 +17,11 @@ from koordinator.api import keys, quota, resources
 from koordinator.api.core import Pod
 from koordinator.api.quota import ElasticQuota
 from koordinator.api.registry import ELASTIC_QUOTAS
+from koordinator.api.transform import with_own_names
 from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, Conflict
 from koordinator.kube.store import Store
-from koordinator.manager.webhooks.quotas.evaluate import Account, Amounts, account_of, charge_of, excess, transformed
+from koordinator.manager.webhooks.quotas.evaluate import Account, Amounts, account_of, charge_of, excess
 
 WORKERS = 16
 WAIT_SECONDS = 10.0
@@ -114,7 +115,7 @@ class QuotaAdmission:
 
     def _counted(self, pod: Pod) -> Pod:
         if self._settings.transform:
-            pod = transformed(pod)
+            pod = with_own_names(pod)
         if self._settings.ignore_overhead and pod.spec.overhead:
             pod = msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, overhead=None))
         return pod

@@ -96,27 +96,3 @@ def excess(account: Account, request: Mapping[str, Quantity]) -> str:
 
 def _shown(amounts: Mapping[str, Quantity], names: list[str]) -> str:
     return ",".join(f"{name}={amounts[name]}" for name in names if name in amounts)
-
-
-def transformed(pod: Pod) -> Pod:
-    """The pod as its own annotation ``replace-resources`` renames what it asks for."""
-    changes = resources.replacements(pod.annotations)
-    if not changes:
-        return pod
-    body = msgspec.to_builtins(pod)
-    spec = body["spec"]
-    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
-        asked = container.get("resources") or {}
-        container["resources"] = {**asked, **{part: _renamed(asked[part], changes) for part in _PARTS if asked.get(part)}}
-    if spec.get("overhead"):
-        spec["overhead"] = _renamed(spec["overhead"], changes)
-    return msgspec.convert(body, Pod)
-
-
-_PARTS = ("requests", "limits")
-
-
-def _renamed(given: Quantities, changes: Mapping[str, str]) -> Quantities:
-    erased = {old for old, new in changes.items() if not new}
-    kept = {name: text for name, text in given.items() if name not in erased}
-    return resources.rename(kept, {old: new for old, new in changes.items() if new})

@@ -286,7 +286,7 @@ class Clumsy(ReservePlugin, FilterPlugin):
 
 def test_a_bug_that_one_pod_runs_into_stops_nobody_else_and_costs_no_room(caplog):
     world = World(Clumsy()).nodes(node("a", cpu="1")).pods(pod("bad", cpu="1"), pod("inexplicable"), pod("good", cpu="1"))
-    assert world.story.errors == {"inexplicable": "internal error: RuntimeError: no words"}
+    assert world.story.errors == {"inexplicable": 'running Filter plugin "Clumsy": RuntimeError: no words'}
     assert world.story.refused == {"bad": "0/1 nodes are available: 1 no."}
     assert world.placements == {"good": "a"}
     assert len(world.queue) == 3

@@ -92,8 +92,9 @@ class QueueModel(RuleBasedStateMachine):
         new.metadata.uid = uid
         self.known[uid] = READER.read(new)
         self.queue.add(self.known[uid], PROFILE)
-        if uid not in self.flying and self.known[uid].template is not old.template:
+        if self.known[uid].template is not old.template:
             self.refused.pop(uid, None)
+            self.missed.get(uid, []).append(ClusterEvent(Happening.ANYTHING))
 
     @rule()
     def pop(self):

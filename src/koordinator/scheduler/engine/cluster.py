@@ -6,6 +6,7 @@ that are known to be on the node.
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +15,8 @@ from koordinator.api.resources import Amounts, amounts
 from koordinator.scheduler.engine.columns import Change, Columns
 from koordinator.scheduler.engine.nominator import Nominator
 from koordinator.scheduler.engine.pod import PodInfo
+
+log = logging.getLogger(__name__)
 
 
 class Placed:
@@ -83,7 +86,10 @@ class Cluster:
             for placed in self._by_node.get(node.name, {}).values():
                 self._count(row, placed.info, 1)
         for listener in self.listeners:
-            listener.node_set(row, node, changes)
+            try:
+                listener.node_set(row, node, changes)
+            except Exception as err:  # noqa: BLE001 — see there
+                _deaf(listener, f"node {node.name}", err)
         return changes
 
     def _describe(self, row: int, node: Node, allocatable: Amounts) -> int:
@@ -101,7 +107,10 @@ class Cluster:
         self._nodes.pop(name, None)
         if self.columns.remove_node(name) is not None:
             for listener in self.listeners:
-                listener.node_removed(name)
+                try:
+                    listener.node_removed(name)
+                except Exception as err:  # noqa: BLE001 — see there
+                    _deaf(listener, f"node {name}", err)
 
     def node(self, name: str) -> Node | None:
         return self._nodes.get(name)
@@ -134,7 +143,10 @@ class Cluster:
             self._confirm(known)
             before, known.info = known.info.pod.metadata, info
             for listener in self.listeners:
-                listener.pod_updated(info, node)
+                try:
+                    listener.pod_updated(info, node)
+                except Exception as err:  # noqa: BLE001 — see there
+                    _deaf(listener, f"pod {info.key}", err)
             now = info.pod.metadata
             return before.labels != now.labels or (before.deletion_timestamp is None) != (now.deletion_timestamp is None)
         if known is not None:
@@ -206,7 +218,10 @@ class Cluster:
         if (row := self.columns.row_of.get(node)) is not None:
             self._count(row, info, 1)
         for listener in self._hearing:
-            listener.pod_placed(info, node)
+            try:
+                listener.pod_placed(info, node)
+            except Exception as err:  # noqa: BLE001 — see there
+                _deaf(listener, f"pod {info.key}", err)
 
     def _take(self, placed: Placed) -> None:
         self._confirm(placed)
@@ -219,7 +234,10 @@ class Cluster:
         if (row := self.columns.row_of.get(node)) is not None:
             self._count(row, info, -1)
         for listener in self._hearing:
-            listener.pod_removed(info, node)
+            try:
+                listener.pod_removed(info, node)
+            except Exception as err:  # noqa: BLE001 — see there
+                _deaf(listener, f"pod {info.key}", err)
 
     def _count(self, row: int, info: PodInfo, sign: int) -> None:
         columns, template = self.columns, info.template
@@ -231,3 +249,8 @@ class Cluster:
             columns.requested[row] -= vector
             columns.nonzero[row] -= nonzero
         columns.touch(row, Change.REQUESTED | Change.PODS)
+
+
+def _deaf(listener: ClusterListener, what: str, error: Exception) -> None:
+    """A listener has failed. All others must hear of it nonetheless, and who tells must go on."""
+    log.error("%s did not take note of %s", getattr(listener, "name", type(listener).__name__), what, exc_info=error)

@@ -155,5 +155,11 @@ class Objections:
             if count:
                 plugin = self._compiled.filters[index]
                 diagnosis.plugins.add(plugin.name)
-                for reason in plugin.explain(self._compiled.state, code, self._columns):
+                for reason in self._reasons(plugin, code):
                     diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
+
+    def _reasons(self, plugin: FilterPlugin, code: int) -> list[str]:
+        try:
+            return list(plugin.explain(self._compiled.state, code, self._columns))
+        except Exception as err:
+            raise PluginFailed(plugin.name, "Filter", err) from err

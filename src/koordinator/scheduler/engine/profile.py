@@ -90,15 +90,27 @@ class Profile:
         return self.names[0]
 
     def signature(self, pod: PodInfo) -> Hashable:
-        """Pods of equal signature get equal verdicts and scores on every node."""
+        """Pods of equal signature get equal verdicts and scores on every node. Raises PluginFailed."""
         shared = self._shared_signature(pod)
         if not self._individual:
             return shared
         notes = pod.template.notes
         asked = notes.get(("individual", id(self)))
-        if asked is None:
-            asked = notes["individual", id(self)] = [one.individual for one in self._individual if one.tells_apart(pod)]
-        return shared, *[individual(pod) for individual in asked]
+        try:
+            if asked is None:
+                asked = notes["individual", id(self)] = [one.individual for one in self._individual if one.tells_apart(pod)]
+            return shared, *[individual(pod) for individual in asked]
+        except Exception as err:
+            raise self._culprit(pod, err) from err
+
+    def _culprit(self, pod: PodInfo, error: Exception) -> fw.PluginFailed:
+        """Which plugin it was that failed to tell pods apart."""
+        for plugin in self._individual:
+            try:
+                _ = plugin.tells_apart(pod) and plugin.individual(pod)
+            except Exception:  # noqa: BLE001 — to be named, not to be handled
+                return fw.PluginFailed(plugin.name, "PreFilter", error)
+        return fw.PluginFailed(self._individual[0].name, "PreFilter", error)
 
     def _shared_signature(self, pod: PodInfo) -> Hashable:
         """What the template tells: taken once for each."""
@@ -110,7 +122,13 @@ class Profile:
         return known
 
     def _sign(self, pod: PodInfo) -> Hashable:
-        return tuple(plugin.signature(pod) for plugin in self._signing)
+        signed: list[Hashable] = []
+        for plugin in self._signing:
+            try:
+                signed.append(plugin.signature(pod))
+            except Exception as err:
+                raise fw.PluginFailed(plugin.name, "PreFilter", err) from err
+        return tuple(signed)
 
     def sort_key(self, pod: PodInfo, timestamp: float) -> tuple[Any, ...]:
         return self.queue_sort.sort_key(pod, timestamp)

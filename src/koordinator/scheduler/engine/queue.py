@@ -63,7 +63,6 @@ class QueuedPod:
         "profile",
         "promised",
         "rejected_by",
-        "removed",
         "since",
         "where",
     )
@@ -78,11 +77,8 @@ class QueuedPod:
         self.rejected_by: frozenset[str] = frozenset()
         self.group: Hashable = None
         """Who waits with it, while it waits refused."""
-        self.promised = self.herald = self.removed = False
-        """``herald``: woken for all its group; its fate decides whether the next is woken.
-
-        ``removed``: gone, bound by others or not ours any more, perhaps while it is on its way to the API server.
-        """
+        self.promised = self.herald = False
+        """``herald``: woken for all its group; its fate decides whether the next is woken."""
         self.gate: Status | None = None
         self.entry = -1
         """The heap entry that counts; others are left-overs."""
@@ -177,7 +173,6 @@ class SchedulingQueue:
         if pod is not None:
             self._leave(pod)
             pod.entry = -1
-            pod.removed = True
             self._pass_on(pod)
         return pod
 
@@ -254,9 +249,13 @@ class SchedulingQueue:
     def _missed_something(self, pod: QueuedPod) -> bool:
         """Whether an event that can help has happened during the attempt."""
         start = pod.popped_at - self._first_event
-        return pod.popped_at < 0 or start < 0 or any(
-            self._may_help(pod.info, pod.profile, pod.rejected_by, event)
-            for event in itertools.islice(self._events, start, None)
+        return (
+            pod.popped_at < 0
+            or start < 0
+            or any(
+                self._may_help(pod.info, pod.profile, pod.rejected_by, event)
+                for event in itertools.islice(self._events, start, None)
+            )
         )
 
     def _pass_on(self, pod: QueuedPod, group: Hashable = None) -> None:

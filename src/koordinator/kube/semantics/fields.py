@@ -63,6 +63,11 @@ def _job(obj: Json) -> Values:
     return {"status.successful": str((obj.get("status") or {}).get("succeeded", 0))}
 
 
+def _resource_slice(obj: Json) -> Values:
+    spec = obj.get("spec") or {}
+    return {"spec.nodeName": spec.get("nodeName") or "", "spec.driver": spec.get("driver", "")}
+
+
 _POD_FIELDS = (
     *(f"spec.{name}" for name in ("nodeName", "schedulerName", "restartPolicy", "serviceAccountName", "hostNetwork")),
     *(f"status.{name}" for name in ("phase", "podIP", "nominatedNodeName")),
@@ -78,6 +83,7 @@ SECRETS = Fields(frozenset({"type"}), _secret)
 EVENTS = Fields(frozenset(_EVENT_FIELDS), _event)
 REPLICA_SETS = Fields(frozenset({"status.replicas"}), _replica_set)
 JOBS = Fields(frozenset({"status.successful"}), _job)
+RESOURCE_SLICES = Fields(frozenset({"spec.nodeName", "spec.driver"}), _resource_slice)
 
 OF: Mapping[str, Fields] = {
     "pods": PODS,
@@ -87,5 +93,6 @@ OF: Mapping[str, Fields] = {
     "events": EVENTS,
     "replicasets.apps": REPLICA_SETS,
     "jobs.batch": JOBS,
+    "resourceslices.resource.k8s.io": RESOURCE_SLICES,
 }
 """By plural, with the group behind a dot."""

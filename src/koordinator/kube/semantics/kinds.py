@@ -47,6 +47,9 @@ _PLAIN = frozenset(
         "storageclasses.storage.k8s.io",
         "csinodes.storage.k8s.io",
         "csidrivers.storage.k8s.io",
+        "resourceclaimtemplates.resource.k8s.io",
+        "deviceclasses.resource.k8s.io",
+        "resourceslices.resource.k8s.io",
     }
 )
 _COUNTED = frozenset(
@@ -61,6 +64,8 @@ _COUNTED = frozenset(
         "customresourcedefinitions.apiextensions.k8s.io",
         "mutatingwebhookconfigurations.admissionregistration.k8s.io",
         "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        "deviceclasses.resource.k8s.io",
+        "resourceslices.resource.k8s.io",
     }
 )
 

@@ -1,7 +1,7 @@
 """The catalogue of Kubernetes' own kinds that this server knows."""
 
 from koordinator.clock import Clock
-from koordinator.cluster.apiserver.kinds import core
+from koordinator.cluster.apiserver.kinds import core, devices
 from koordinator.cluster.apiserver.kinds.base import Kind, Rules
 from koordinator.cluster.apiserver.kinds.custom import DefinitionRules
 from koordinator.cluster.apiserver.kinds.hooks import WebhookConfigurationRules
@@ -23,7 +23,7 @@ _ADMISSION = "admissionregistration.k8s.io"
 
 def kinds(clock: Clock) -> list[Kind]:
     """Every built-in kind, with fresh rules."""
-    return [*_core(), *_workloads(), *_policies(), *_stored(), _definitions(clock)]
+    return [*_core(), *_workloads(), *_policies(), *_devices(), *_stored(), _definitions(clock)]
 
 
 def _definitions(clock: Clock) -> Kind:
@@ -108,6 +108,17 @@ def _policies() -> list[Kind]:
         Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", classes, False, ("pc",), singular="priorityclass"),
         Kind(_ADMISSION, "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", hooks(), False),
         Kind(_ADMISSION, "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", hooks(), False),
+    ]
+
+
+def _devices() -> list[Kind]:
+    group, claims, templates = "resource.k8s.io", devices.ClaimRules(), devices.ClaimTemplateRules()
+    classes, slices = devices.DeviceClassRules(), devices.ResourceSliceRules()
+    return [
+        Kind(group, "v1", "resourceclaims", "ResourceClaim", claims, subresources=_STATUS),
+        Kind(group, "v1", "resourceclaimtemplates", "ResourceClaimTemplate", templates),
+        Kind(group, "v1", "deviceclasses", "DeviceClass", classes, False, singular="deviceclass"),
+        Kind(group, "v1", "resourceslices", "ResourceSlice", slices, False),
     ]
 
 

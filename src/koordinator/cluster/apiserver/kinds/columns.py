@@ -350,3 +350,22 @@ def _endpoints(obj: Json, _: float) -> str:
 
 
 ENDPOINTS = (Column("Endpoints", _endpoints), AGE)
+
+
+def _claim_state(claim: Json, _: float) -> str:
+    found = [
+        ("deleted", _at(claim, "metadata", "deletionTimestamp")),
+        ("allocated", _at(claim, "status", "allocation")),
+        ("reserved", _at(claim, "status", "reservedFor")),
+    ]
+    return ",".join(word for word, there in found if there) or "pending"
+
+
+AGE_ONLY = (AGE,)
+RESOURCE_CLAIMS = (Column("State", _claim_state), AGE)
+RESOURCE_SLICES = (
+    _field("Node", "spec", "nodeName", default=""),
+    _field("Driver", "spec", "driver"),
+    _field("Pool", "spec", "pool", "name"),
+    AGE,
+)

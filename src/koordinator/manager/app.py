@@ -24,6 +24,7 @@ from koordinator.manager.controllers.wiring import Controllers
 from koordinator.manager.informers import Informers
 from koordinator.manager.metrics import Metrics
 from koordinator.manager.options import ManagerOptions
+from koordinator.manager.parts import Parts
 from koordinator.manager.priorities import ensure_priority_classes
 from koordinator.manager.webhooks.wiring import Webhooks
 
@@ -62,9 +63,9 @@ class Manager:
         self.ports = health.Ports()
         self._recorder = Recorder(store, "koord-manager", clock)
         self._informers = Informers(store, clock, options.namespace)
-        parts = (store, clock, self._informers, self.metrics, options, gates)
-        self._controllers = Controllers(*parts, self._warn)
-        self._webhooks = Webhooks(*parts, self._controllers.config_data) if "WebhookFramework" in gates else None
+        parts = Parts(store, clock, self._informers, self.metrics, options, gates)
+        self._controllers = Controllers(parts, self._warn)
+        self._webhooks = Webhooks(parts, self._controllers.config_data) if "WebhookFramework" in gates else None
 
     @property
     def config(self) -> ConfigCache:

@@ -15,9 +15,7 @@ from koordinator.api.registry import (
     NAMESPACES,
     NODES,
 )
-from koordinator.clock import Clock
 from koordinator.kube.metrics import CountedQueue
-from koordinator.kube.store import Store
 from koordinator.manager.config import ConfigCache
 from koordinator.manager.controllers.changes import SpecObject
 from koordinator.manager.controllers.colocationprofile import ProfileController, Seen
@@ -26,9 +24,7 @@ from koordinator.manager.controllers.noderesource import NodeResources, Settings
 from koordinator.manager.controllers.nodewriter import TOPOLOGIES, NodeWriter
 from koordinator.manager.controllers.pernode import METRICS, SLOS, MetricObject, PerNode, metric_spec, slo_spec
 from koordinator.manager.controllers.quotaprofile import QuotaProfiles
-from koordinator.manager.informers import Informers
-from koordinator.manager.metrics import Metrics
-from koordinator.manager.options import ManagerOptions
+from koordinator.manager.parts import Parts
 from koordinator.manager.seen import pods_for
 
 log = logging.getLogger(__name__)
@@ -39,22 +35,13 @@ Runner = Callable[[], Coroutine[Any, Any, None]]
 class Controllers:
     """Made before the informers run; ``start`` once they have synced."""
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        informers: Informers,
-        metrics: Metrics,
-        options: ManagerOptions,
-        gates: frozenset[str],
-        warn: Tell,
-    ) -> None:
-        self._store, self._clock, self._informers, self._metrics = store, clock, informers, metrics
-        self._options, self._gates, self._warn = options, gates, warn
+    def __init__(self, parts: Parts, warn: Tell) -> None:
+        self._parts, self._warn = parts, warn
+        informers, options = parts.informers, parts.options
         self.config = ConfigCache()
         self._nodes = informers.follow(NODES)
         self._config_map = informers.follow(CONFIG_MAPS, options.config_namespace, options.config_name)
-        self._pods = informers.follow(pods_for(gates))
+        self._pods = informers.follow(pods_for(parts.gates))
         self._resources = self._node_resources()
         self._metric_objects, self._slo_objects = self._per_node()
         self.queues: list[CountedQueue] = [self._resources.queue, self._metric_objects.queue, self._slo_objects.queue]
@@ -66,7 +53,7 @@ class Controllers:
             "nodeslo": self._slo_objects.run,
             "quotaprofile": self._quota_profiles().run,
         }
-        if "ColocationProfileController" in gates:
+        if "ColocationProfileController" in parts.gates:
             known["colocationprofile"] = self._profiles().run
         self.running = [run for name, run in known.items() if plugin_enabled(options.controllers, name)]
 
@@ -83,31 +70,32 @@ class Controllers:
     # --- each controller ---------------------------------------------------------------------------------------------------
 
     def _node_resources(self) -> NodeResources:
-        metrics = self._metrics
+        parts, metrics = self._parts, self._parts.metrics
         complaints = Complaints(self._warn)
-        writer = NodeWriter(self._store, complaints, metrics.node_resources, metrics)
-        settings = Settings(self._options.noderesource_plugins, "EnableSyncGPUSharedResource" in self._gates, metrics.plugin)
-        return NodeResources(writer, self._clock, self.config, complaints, settings)
+        writer = NodeWriter(parts.store, complaints, metrics.node_resources, metrics)
+        settings = Settings(parts.options.noderesource_plugins, "EnableSyncGPUSharedResource" in parts.gates, metrics.plugin)
+        return NodeResources(writer, parts.clock, self.config, complaints, settings)
 
     def _per_node(self) -> tuple[PerNode, PerNode]:
-        count = self._metrics.reconciled
-        metrics, slos = self._informers.follow(METRICS), self._informers.follow(SLOS)
+        parts, count = self._parts, self._parts.metrics.reconciled
+        metrics, slos = parts.informers.follow(METRICS), parts.informers.follow(SLOS)
         wanted_metric, wanted_slo = metric_spec(self.config, count), slo_spec(self.config, self._warn, count)
         return (
-            PerNode(self._store, self._clock, METRICS, wanted_metric, (self._nodes.get, metrics.get), count),
-            PerNode(self._store, self._clock, SLOS, wanted_slo, (self._nodes.get, slos.get), count),
+            PerNode(parts.store, parts.clock, METRICS, wanted_metric, (self._nodes.get, metrics.get), count),
+            PerNode(parts.store, parts.clock, SLOS, wanted_slo, (self._nodes.get, slos.get), count),
         )
 
     def _quota_profiles(self) -> QuotaProfiles:
-        profiles = self._informers.follow(ELASTIC_QUOTA_PROFILES)
-        quotas = QuotaProfiles(self._store, self._clock, profiles.get, self._nodes.items, self._warn)
+        parts = self._parts
+        profiles = parts.informers.follow(ELASTIC_QUOTA_PROFILES)
+        quotas = QuotaProfiles(parts.store, parts.clock, profiles.get, self._nodes.items, self._warn)
         profiles.on(quotas.changed, quotas.updated)
         self.queues.append(quotas.queue)
         return quotas
 
     def _profiles(self) -> ProfileController:
-        profiles, pods = self._informers.follow(CLUSTER_COLOCATION_PROFILES), self._pods
-        namespaces = self._informers.follow(NAMESPACES)
+        parts, pods = self._parts, self._pods
+        profiles, namespaces = parts.informers.follow(CLUSTER_COLOCATION_PROFILES), parts.informers.follow(NAMESPACES)
         pods.add_index("waiting", lambda pod: [] if pod.share.node else [""])
 
         def labels(name: str) -> dict[str, str] | None:
@@ -115,7 +103,7 @@ class Controllers:
             return None if found is None else found.labels
 
         seen = Seen(profiles.get, lambda: pods.by_index("waiting", ""), labels)
-        controller = ProfileController(self._store, self._clock, seen, self._options.profiles, self._warn)
+        controller = ProfileController(parts.store, parts.clock, seen, parts.options.profiles, self._warn)
         profiles.on(controller.changed, lambda _, new: controller.changed(new))
         self.queues.append(controller.queue)
         return controller
@@ -134,14 +122,14 @@ class Controllers:
 
         def gone(node: Node) -> None:
             self._resources.node_deleted(node)
-            self._metrics.node_gone(node.name)
+            self._parts.metrics.node_gone(node.name)
             mark(node)
 
         self._nodes.on(self._resources.node_changed, updated, gone)
         self._nodes.on(mark)
 
     def _listen_to_the_rest(self) -> None:
-        resources, follow = self._resources, self._informers.follow
+        resources, follow = self._resources, self._parts.informers.follow
         self._pods.on(resources.pod_changed, resources.pod_moved, resources.pod_deleted)
         follow(TOPOLOGIES).on(
             resources.topology_changed, lambda _, new: resources.topology_changed(new), resources.topology_deleted
@@ -163,7 +151,7 @@ class Controllers:
     def _config_changed(self, found: ConfigMap | None) -> None:
         """Read the configuration again. A deleted ConfigMap is no news: the last configuration stays."""
         outcome = self.config.sync((found.data or {}) if found else None)
-        options = self._options
+        options = self._parts.options
         for problem in outcome.problems:
             self._warn(found or self._absent_config(), problem.reason, problem.message)
             log.warning("ConfigMap %s/%s: %s", options.config_namespace, options.config_name, problem.message)
@@ -176,7 +164,7 @@ class Controllers:
             self._slo_objects.add_all(names)
 
     def _absent_config(self) -> ConfigMap:
-        metadata = ObjectMeta(name=self._options.config_name, namespace=self._options.config_namespace)
+        metadata = ObjectMeta(name=self._parts.options.config_name, namespace=self._parts.options.config_namespace)
         return ConfigMap(api_version="v1", kind="ConfigMap", metadata=metadata)
 
 

@@ -1,4 +1,4 @@
-"""A plugin that raises, at each of its hooks in turn: the pod hears which plugin and why, all other pods go on, no room leaks."""
+"""A plugin that raises, at each hook in turn: the pod hears which plugin and why, all other pods go on, no room leaks."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from koordinator.scheduler.engine.binding import Binder
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.plugins.node_unschedulable import NodeUnschedulable
@@ -137,6 +137,8 @@ HOOKS = [
     (fw.PreScorePlugin, "pre_score", "PreScore"),
     (fw.ScorePlugin, "survey", "PreScore"),
     (fw.ScorePlugin, "score", "Score"),
+    (fw.PostFilterPlugin, "post_filter", "PostFilter"),
+    (hooks.PostFilterTransformer, "after_post_filter", "AfterPostFilter"),
     (fw.ReservePlugin, "reserve", "Reserve"),
     (fw.PermitPlugin, "permit", "Permit"),
     (fw.PreBindPlugin, "pre_bind", "PreBind"),
@@ -152,20 +154,110 @@ HOOKS = [
 ]
 
 
-@pytest.mark.parametrize(("base", "hook", "point"), HOOKS, ids=[hook for _, hook, _ in HOOKS])
-async def test_the_pod_hears_of_it_and_others_go_on(base, hook, point, caplog):
-    if base is hooks.PreFilterTransformer:
-        base = type("Both", (hooks.PreFilterTransformer, fw.PreFilterPlugin), {"pre_filter": lambda *_: None})
-    if base is hooks.ScoreTransformer:
-        base = type("Both", (hooks.ScoreTransformer, fw.ScorePlugin), {})
-    world = World(poisonous(base, hook))
+BOTH = {hooks.PreFilterTransformer: fw.PreFilterPlugin, hooks.ScoreTransformer: fw.ScorePlugin}
+"""Transformers are heard only where the plugin is enabled at the native point."""
+
+
+async def outcome(plugin, cpu="1"):
+    """Three pods, one of them poison, on a node that has room for them all."""
+    world = World(plugin)
     world.feed.node_set(node("a", cpu="3"))
     for name in ("before", "poison", "after"):
-        world.feed.pod_added(pod(name, cpu="1", labels={"koordinator.sh/name": name}))  # a template of its own
+        asked = cpu if name == "poison" else "1"
+        world.feed.pod_added(pod(name, cpu=asked, labels={"koordinator.sh/name": name}))  # a template of its own
     await world.run()
+    return world
+
+
+def placed(world):
+    columns = world.cluster.columns
+    there = sorted(one.info.name for one in world.cluster.pods.values())
+    assert columns.requested[columns.row_of["a"], columns.resource("cpu")] == 1000 * len(there)
+    return there
+
+
+@pytest.mark.parametrize(("base", "hook", "point"), HOOKS, ids=[hook for _, hook, _ in HOOKS])
+async def test_the_pod_hears_of_it_and_others_go_on(base, hook, point, caplog):
+    if base in BOTH:
+        base = type("Both", (base, BOTH[base]), {"pre_filter": lambda *_: None})
+    if base is hooks.PostFilterTransformer:
+        refuses = {"post_filter": lambda *_: QUIET["post_filter"]}
+        base = type("Both", (base, fw.PostFilterPlugin), refuses)
+    world = await outcome(poisonous(base, hook), cpu="9" if point.endswith("PostFilter") else "1")
     [said] = world.said()
     assert f'running {point} plugin "Poisonous": RuntimeError: a bug' in said
-    assert sorted(placed.info.name for placed in world.cluster.pods.values()) == ["after", "before"]
+    assert placed(world) == ["after", "before"]
     assert [one.info.name for one in world.queue] == ["poison"]
-    columns = world.cluster.columns
-    assert columns.requested[columns.row_of["a"], columns.resource("cpu")] == 2000
+
+
+@pytest.mark.parametrize(
+    ("base", "hook"),
+    [
+        (fw.PostBindPlugin, "post_bind"),
+        (hooks.NextPodPlugin, "next_pod"),
+        (hooks.ErrorHandler, "before_error"),
+        (hooks.ForgetPlugin, "forget"),
+        (fw.ReservePlugin, "unreserve"),
+    ],
+)
+async def test_hooks_that_nobody_waits_for_hold_up_nobody(base, hook, caplog):
+    plugin = poisonous(base, hook)
+    plugin.awake = hook == "next_pod"
+    world = await outcome(plugin)
+    assert placed(world) == ["after", "before", "poison"]
+    assert len(world.queue) == 0
+
+
+async def test_a_hint_that_raises_wakes_the_pod():
+    class Poisonous(Base):
+        def events(self):
+            def hint(pod, event):
+                raise RuntimeError("a bug")
+
+            return ((fw.Happening.NODE_ADD, hint),)
+
+    class Refuses(Poisonous, fw.FilterPlugin):
+        def filter(self, state, pod, nodes, rows):
+            return nodes.alive[rows] * (pod.name == "poison" and len(nodes) == 1)
+
+        def explain(self, state, code, nodes):
+            return ["not alone"]
+
+    world = await outcome(Refuses())
+    assert placed(world) == ["after", "before"]
+    world.feed.node_set(node("b", cpu="3"))
+    await world.run()
+    assert len(world.cluster.pods) == 3
+
+
+class Deaf:
+    """A plugin's listener that takes note of nothing."""
+
+    def __getattr__(self, name):
+        if name not in ("pod_placed", "pod_updated", "pod_removed", "node_set", "node_removed"):
+            raise AttributeError(name)
+
+        def hear(*_):
+            raise RuntimeError(f"no {name}")
+
+        return hear
+
+
+async def test_a_listener_that_raises_keeps_nothing_from_the_others(caplog):
+    world = World(poisonous(fw.PostBindPlugin, "post_bind"))
+    heard = []
+
+    class Hears:
+        def __getattr__(self, name):
+            return lambda *_: heard.append(name)
+
+    world.cluster.listeners[:] = [Deaf(), Hears()]
+    world.feed.node_set(node("a"))
+    one = pod("one", cpu="1")
+    world.feed.pod_added(one)
+    await world.run()
+    world.feed.pod_deleted(one)
+    world.feed.node_deleted(node("a"))
+    assert heard == ["node_set", "pod_placed", "pod_removed", "node_removed"]
+    assert "Deaf did not take note of pod default/one" in caplog.text
+    assert len(world.queue) == len(world.cluster.pods) == 0

@@ -27,7 +27,7 @@ class Life:
 
     def __init__(self, app: "App") -> None:
         self._app = app
-        self.watching = Watching(app.store, app.feed, app.clock)
+        self.watching = Watching(app.store, app.feed, app.clock, app.options.gates)
         self.loop = Loop(app)
         self.elector: LeaderElector | None = None
         if app.options.leader_elect:

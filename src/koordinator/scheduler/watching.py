@@ -5,9 +5,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from koordinator.api.core import Pod
 from koordinator.api.meta import Object
-from koordinator.api.registry import NODES, PODS, Resource
+from koordinator.api.registry import CSI_STORAGE_CAPACITIES, NODES, POD_DISRUPTION_BUDGETS, PODS, Resource
 from koordinator.clock import Clock
 from koordinator.errors import KoordError, Unavailable
 from koordinator.kube.errors import ApiError, NotFound
@@ -26,6 +28,12 @@ _LEFT_OUT = {
 }
 """Gates for clusters that do not have these kinds: group and plural, no plural for the whole group."""
 
+_OLDER = {
+    "CompatibleCSIStorageCapacity": CSI_STORAGE_CAPACITIES,
+    "CompatiblePodDisruptionBudget": POD_DISRUPTION_BUDGETS,
+}
+"""Gates for clusters that serve these kinds as v1beta1 only. What we read of them is the same."""
+
 
 def left_out(resource: Resource[Any], gates: frozenset[str]) -> bool:
     """Whether a gate says that this kind is not watched."""
@@ -33,11 +41,17 @@ def left_out(resource: Resource[Any], gates: frozenset[str]) -> bool:
     return any(resource.group == group and plural in ("", resource.plural) for group, plural in named)
 
 
+def served(resource: Resource[Any], gates: frozenset[str]) -> Resource[Any]:
+    """The kind at the version that the gates say the cluster serves."""
+    older = resource in (_OLDER[gate] for gate in _OLDER.keys() & gates)
+    return msgspec.structs.replace(resource, version="v1beta1") if older else resource
+
+
 class Watching:
     """The informers of one scheduler. ``synced`` once all of them have seen the cluster."""
 
-    def __init__(self, store: Store, feed: Feed, clock: Clock) -> None:
-        self._store, self._feed, self._clock = store, feed, clock
+    def __init__(self, store: Store, feed: Feed, clock: Clock, gates: frozenset[str] = frozenset()) -> None:
+        self._store, self._feed, self._clock, self._gates = store, feed, clock, gates
         self.pods: Informer[Pod] = Informer(store, PODS, clock=clock)
         self.informers: dict[Resource[Any], Informer[Object]] = {}
         """Of what plugins watch."""
@@ -72,7 +86,9 @@ class Watching:
         feed = self._feed
         informer = self.informers.get(plugin.resource)
         if informer is None:
-            informer = self.informers[plugin.resource] = Informer(self._store, plugin.resource, clock=self._clock)
+            informer = self.informers[plugin.resource] = Informer(
+                self._store, served(plugin.resource, self._gates), clock=self._clock
+            )
         informer.on(
             lambda obj: feed.object_set(plugin, obj),
             lambda _, obj: feed.object_set(plugin, obj),
@@ -83,7 +99,7 @@ class Watching:
     async def _synced_if_there(self, plugin: WatchPlugin, informer: Informer[Object]) -> None:
         """Wait for the first list, unless the cluster does not know the kind (its CRD is not installed)."""
         try:
-            await self._store.list(plugin.resource)
+            await self._store.list(informer.resource)
         except NotFound:
             log.warning("%s goes on without %s: the API server does not know them", plugin.name, plugin.resource.plural)
             return

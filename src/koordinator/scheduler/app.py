@@ -83,11 +83,11 @@ class App:
             self.profile.names = tuple(options.scheduler_names)  # one profile for them all
         self.extenders = extenders_of(self.reading.configuration, self.profiles, cluster)
         self.queue = SchedulingQueue(clock.monotonic, timings_of(self.reading.configuration, options))
-        self.scheduler = Scheduler(cluster, self.queue, self.profiles, self.reporter, options.seed)
+        self.scheduler = Scheduler(cluster, self.queue, self.profiles, self.reporter, options.seed, options.gates)
         self.scheduler.extenders, self.scheduler.ask_extenders = self.extenders.all, self.extenders.ask
         self._connect(handles)
         self.binder = Binder(self.scheduler.bound, self.scheduler.bind_failed, options.bind_concurrency)
-        self.scheduler.submit = self.binder.submit
+        self.scheduler.submit, self.binder.obstacle = self.binder.submit, self.scheduler.obstacle
         self.feed = Feed(self.scheduler, self.reporter)
         debug = options.debug
         self.flags = Flags(debug.top_scores, debug.filters, debug.diagnosis, debug.diagnosis_blocking, debug.verbosity)
@@ -108,9 +108,6 @@ class App:
         for handle in handles:
             handle.recorder, handle.queue, handle.waiting = self.recorder, self.queue, self.scheduler.waiting
             handle.extenders = self.extenders
-        if "ResizePod" not in self.options.gates:
-            for profile in self.profiles:
-                profile.resizes = []
 
     def _auditing(self, options: AuditorOptions, handles: Sequence[Handle]) -> Auditor:
         auditor = Auditor(self.clock, self.scheduler.wants, self.queue, options)

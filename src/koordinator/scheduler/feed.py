@@ -1,10 +1,13 @@
 """From informers into the engine: which cluster event means what for cluster and queue.
 
+Objects enter as ``api.transform`` shows them: resources under the names of today, nodes without what they keep for themselves.
 Guarantee: an object that cannot be read is reported and skipped; the last good state of it stays in force.
 """
 
+import contextlib
 import logging
 
+from koordinator.api import transform
 from koordinator.api.core import Node, Pod
 from koordinator.api.meta import Object, ObjectMeta
 from koordinator.kube.store import Undecodable
@@ -24,10 +27,17 @@ class Feed:
         self.scheduler, self.reporter = scheduler, reporter
         self.cluster, self.queue = scheduler.cluster, scheduler.queue
         self.reader = PodReader()
+        self._pod_transforms = transform.pod_transforms(scheduler.gates)
+        self._minds_others = "CrossSchedulerNomination" in scheduler.gates
 
     # -- pods ----------------------------------------------------------------------------------------------------------
 
     def pod_added(self, pod: Pod) -> None:
+        try:
+            pod = self._transformed(pod)
+        except ValueError as err:
+            self._pod_cannot_be_read(pod, err)
+            return
         if pod.spec.node_name:
             self._pod_placed(pod)
         else:
@@ -39,8 +49,22 @@ class Feed:
         self.pod_added(new)
 
     def pod_deleted(self, pod: Pod) -> None:
-        self.scheduler.gone(pod.metadata.uid)
+        self._gone(pod, deleted=True)
+        with contextlib.suppress(ValueError):
+            pod = self._transformed(pod)
         self._pod_left(pod)
+
+    def _transformed(self, pod: Pod) -> Pod:
+        for change in self._pod_transforms:
+            pod = change(pod)
+        return pod
+
+    def _pod_cannot_be_read(self, pod: Pod, err: ValueError) -> None:
+        if pod.spec.node_name:
+            log.warning("pod %s on node %s is not counted there: %s", pod.key, pod.spec.node_name, err)
+            return
+        self.scheduler.gone(pod.metadata.uid)
+        self.reporter.unreadable(pod, str(err))
 
     def pod_unreadable(self, bad: Undecodable) -> None:
         self.scheduler.gone(bad.uid)
@@ -50,8 +74,8 @@ class Feed:
     def _pod_placed(self, pod: Pod) -> None:
         """A pod is on a node, by whomever."""
         uid, node = pod.metadata.uid, pod.spec.node_name
-        if uid in self.queue:
-            self.scheduler.gone(uid)
+        if uid in self.queue or self.cluster.nominator.elsewhere(uid):
+            self._gone(pod)
         if pod.terminated:
             self._pod_left(pod)
             return
@@ -60,7 +84,7 @@ class Feed:
         try:
             news = self.cluster.place(self.reader.read(pod), node)
         except ValueError as err:
-            log.warning("pod %s on node %s is not counted there: %s", pod.key, node, err)
+            self._pod_cannot_be_read(pod, err)
             return
         if news or confirmed:
             kind = Happening.POD_ADD if known is None or confirmed else Happening.POD_UPDATE
@@ -72,23 +96,46 @@ class Feed:
             self.scheduler.tell(ClusterEvent(Happening.POD_DELETE, placed.node, old=pod))
 
     def _pod_waits(self, pod: Pod) -> None:
-        uid, name = pod.metadata.uid, scheduler_name(pod)
-        if not self.scheduler.wants(name) or pod.terminated or pod.metadata.deletion_timestamp is not None:
-            self.scheduler.gone(uid)
+        name = scheduler_name(pod)
+        ended = pod.terminated or pod.metadata.deletion_timestamp is not None
+        if not self.scheduler.wants(name) or ended:
+            self._gone(pod, deleted=ended)
+            if not ended and self._minds_others and pod.status.nominated_node_name:
+                self._pod_elsewhere(pod, pod.status.nominated_node_name)
             return
+        if self.cluster.nominator.elsewhere(pod.metadata.uid):
+            self._gone(pod)
         try:
             info = self.reader.read(pod)
         except ValueError as err:
-            self.scheduler.gone(uid)
-            self.reporter.unreadable(pod, str(err))
+            self._pod_cannot_be_read(pod, err)
             return
         self.scheduler.add_pending(info, name)
+
+    def _pod_elsewhere(self, pod: Pod, promised: str) -> None:
+        """A pod waits for another scheduler: what that has promised it is not free for lesser pods of ours."""
+        try:
+            info = self.reader.read(pod)
+        except ValueError as err:
+            log.warning("pod %s of another scheduler, promised node %s, is not counted there: %s", pod.key, promised, err)
+            return
+        self.cluster.nominator.nominated_elsewhere(info, promised)
+
+    def _gone(self, pod: Pod, *, deleted: bool = False) -> None:
+        """The pod waits for nothing any more. What another scheduler had promised it is room for others."""
+        uid = pod.metadata.uid
+        left = self.cluster.nominator.elsewhere(uid)
+        self.scheduler.gone(uid)
+        stays = pod.spec.node_name or ("" if deleted else pod.status.nominated_node_name)
+        if left and left != stays:
+            self.scheduler.tell(ClusterEvent(Happening.POD_DELETE, left, old=pod))
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
     def node_set(self, node: Node) -> None:
         before = self.cluster.node(node.name)
         try:
+            node = transform.node(node)
             changes = self.cluster.set_node(node)
         except ValueError as err:
             log.warning("node %s keeps its last good state: status.allocatable: %s", node.name, err)
@@ -110,6 +157,7 @@ class Feed:
 
     def object_set(self, plugin: WatchPlugin, obj: Object) -> None:
         try:
+            obj = transform.other(obj)
             plugin.object_set(obj)
         except ValueError as err:
             log.warning("%s %s keeps its last good state in %s: %s", obj.kind, obj.key, plugin.name, err)

@@ -5,7 +5,7 @@ import pytest
 
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.engine.cycle import Scheduler
+from koordinator.scheduler.engine.cycle import DEFAULT_GATES, Scheduler
 from koordinator.scheduler.engine.framework import Code, FilterPlugin, PermitPlugin, PreFilterPlugin, ReservePlugin, Status
 from koordinator.scheduler.engine.hooks import (
     IGNORED_NOMINATIONS,
@@ -31,11 +31,11 @@ from scheduler.stories import Story
 
 
 class World:
-    def __init__(self, *extra):
+    def __init__(self, *extra, gates=DEFAULT_GATES):
         self.clock, self.cluster, self.story = ManualClock(), Cluster(), Story()
         self.queue = SchedulingQueue(self.clock.monotonic)
         self.profile = Profile(["koord-scheduler"], [PrioritySort(), NodeResourcesFit(), *extra])
-        self.scheduler = Scheduler(self.cluster, self.queue, [self.profile], self.story, 1)
+        self.scheduler = Scheduler(self.cluster, self.queue, [self.profile], self.story, 1, gates)
         self.bound = {}
         self.scheduler.submit = lambda binding: self.bound.__setitem__(binding.pod.info.name, binding.node)
         for one in (node("a", cpu="4"), node("b", cpu="4")):
@@ -227,7 +227,7 @@ def _like(info, **asked):
 
 
 def test_what_a_pod_was_resized_to_is_what_is_counted():
-    world = World(Loose()).pods(pod("elastic", cpu="1"))
+    world = World(Loose(), gates={"ResizePod"}).pods(pod("elastic", cpu="1"))
     columns = world.cluster.columns
     assert columns.requested[columns.row_of[world.bound["elastic"]], columns.resource("cpu")] == 2000
 

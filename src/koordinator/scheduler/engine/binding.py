@@ -41,6 +41,8 @@ class Binder:
     ) -> None:
         self._bound, self._failed, self._concurrency = bound, failed, concurrency
         self._queue: asyncio.Queue[Binding] = asyncio.Queue()
+        self.obstacle: Callable[[QueuedPod], BindFailed | None] = obstacle
+        """Asked before each bind."""
         self.in_flight = 0
 
     def submit(self, binding: Binding) -> None:
@@ -88,8 +90,8 @@ class Binder:
 
     async def _attempt(self, binding: Binding) -> BindFailed | None:
         pod, state, node = binding
-        if (obstacle := _obstacle(pod)) is not None:
-            return obstacle
+        if (changed := self.obstacle(pod)) is not None:
+            return changed
         for plugin in pod.profile.pre_binds:
             try:
                 status = await plugin.pre_bind(state, pod.info, node)
@@ -138,7 +140,7 @@ class Binder:
         return BindFailed("no bind plugin took the pod")
 
 
-def _obstacle(pod: QueuedPod) -> BindFailed | None:
+def obstacle(pod: QueuedPod) -> BindFailed | None:
     """The pod may have changed while it waited: it must still be there, and ours."""
     if pod.info.pod.metadata.deletion_timestamp is not None:
         return BindFailed("pod is being deleted", gone=True)

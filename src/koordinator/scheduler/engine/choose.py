@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 
 from koordinator.api.resources import PODS
 from koordinator.scheduler.engine.cluster import Cluster
@@ -39,6 +40,7 @@ class Chooser:
         self._allowed: Bools | None = None
         self._extra: Totals | None = None
         self.ignored: frozenset[str] = frozenset()
+        self._one_pass = cluster.nominator.one_pass and len(cluster.nominator) > 0
         self._promised_away: Ints | None = None
         """Per resource on how many nodes it was short for this pod alone."""
         self.blocked: dict[int, list[str]] = {}
@@ -83,6 +85,8 @@ class Chooser:
             return False
         view = self._views.get(row, _NOTHING)
         standing = self._standing(row)
+        if standing and self._one_pass:
+            return self._passes(row, View(view.without, (*view.added, *standing)))
         if view is _NOTHING and not self._evaluation.fits(row):
             return False
         if standing and not self._passes(row, View(view.without, (*view.added, *standing))):
@@ -110,9 +114,7 @@ class Chooser:
         plain = not self._views and self._allowed is None and self._extra is None
         if plain:
             row = self._evaluation.choose(random)
-            if row is None or not len(self._cluster.nominator):
-                return row
-            if not self._cluster.nominator.on(self._columns.names[row]):
+            if not self._one_pass and (row is None or not self._cluster.nominator.promised_on(row)):
                 return row
         return self._search(random)
 
@@ -136,8 +138,9 @@ class Chooser:
         if need is None:
             return
         rows = np.flatnonzero((total >= 0) & nominator.promised(columns.size))
-        if self._views:
-            rows = np.array([row for row in rows.tolist() if row not in self._views], dtype=np.intp)
+        if self._views or self._one_pass:
+            others = (row for row in rows.tolist() if row not in self._views and self._evaluation.fits(row))
+            rows = np.array(list(others), dtype=np.intp)
         free = columns.allocatable[rows] - columns.requested[rows] - nominator.taken(self._pod, rows)
         short = (need > free) & (need > 0)
         struck = short.any(axis=1)
@@ -154,8 +157,8 @@ class Chooser:
 
     def _totals(self) -> Totals:
         total = self._evaluation.totals()
-        if self._views:
-            rows = np.array(list(self._views), dtype=np.intp)
+        rows = self._undecided()
+        if len(rows):
             total[rows] = self._evaluation.scored(rows)
         if self._extra is not None:
             total[total >= 0] += self._extra[total >= 0]
@@ -163,8 +166,16 @@ class Chooser:
             total[~self._allowed] = INFEASIBLE
         return total
 
+    def _undecided(self) -> NDArray[np.intp]:
+        """Rows of which the evaluation does not know whether the pod fits: it sees them as nobody else does."""
+        rows = np.array(list(self._views), dtype=np.intp)
+        if self._one_pass:
+            rows = np.union1d(rows, np.flatnonzero(self._cluster.nominator.promised(self._columns.size)))
+        return rows
+
     def _refused_for_others(self) -> Iterator[tuple[str, int]]:
-        yield from Counter(reason for reasons in self.blocked.values() for reason in reasons).items()
+        blocked = [reasons for row, reasons in self.blocked.items() if self._evaluation.fits(row)]  # others are counted anyway
+        yield from Counter(reason for reasons in blocked for reason in reasons).items()
         if self._promised_away is not None:
             for name, count in zip(self._columns.resources.values, self._promised_away.tolist(), strict=False):
                 if count:

@@ -24,15 +24,14 @@ class Committer:
 
     def __call__(self, binding: Binding) -> None:
         scheduler, pod = self._scheduler, binding.pod
-        info = self._prepared(binding)
+        info = self.prepared(binding)
         if isinstance(info, Status):
             self.refused(pod, info)
             return
-        promised = scheduler.cluster.nominator.node_of(pod.info.uid)
         scheduler.cluster.assume(info, binding.node)
         timeouts: dict[str, float] = {}
         try:
-            refused = self._reserve(binding) or self._permit(binding, timeouts)
+            refused = self.reserve(binding) or self.permit(binding, timeouts)
         except PluginFailed:
             self.undo(binding)
             raise
@@ -40,16 +39,21 @@ class Committer:
             self.undo(binding)
             self.refused(pod, refused)
             return
-        if promised:
-            scheduler.cluster.nominator.forget(pod.info.uid)
-        scheduler.queue.placed(pod)
-        scheduler.outcome.assumed(binding)
+        self.settled(binding)
         if timeouts:
             scheduler.waiting.add(binding, timeouts)
         else:
             scheduler.submit(binding)
 
-    def _prepared(self, binding: Binding) -> PodInfo | Status:
+    def settled(self, binding: Binding) -> None:
+        """The pod has its node, as far as the cycle goes."""
+        scheduler, pod = self._scheduler, binding.pod
+        if len(scheduler.cluster.nominator):
+            scheduler.cluster.nominator.forget(pod.info.uid)
+        scheduler.queue.placed(pod)
+        scheduler.outcome.assumed(binding)
+
+    def prepared(self, binding: Binding) -> PodInfo | Status:
         """What of the node the pod gets, and the pod as it is to be counted there."""
         pod, state, node = binding
         for chooser in pod.profile.nominates:
@@ -60,23 +64,26 @@ class Committer:
         for resizer in pod.profile.resizes:
             answer = run(resizer, "ResizePod", resizer.resize, state, info, node)
             if isinstance(answer, Status):
+                self.release(binding)
                 return named(answer, resizer)
             info = info if answer is None else answer
         return info
 
-    def _reserve(self, binding: Binding) -> Status | None:
+    def reserve(self, binding: Binding) -> Status | None:
         pod, state, node = binding
+        info = self._counted(binding)
         for plugin in pod.profile.reserves:
-            status = run(plugin, "Reserve", plugin.reserve, state, pod.info, node)
+            status = run(plugin, "Reserve", plugin.reserve, state, info, node)
             if status is not None:
                 return named(status, plugin)
         return None
 
-    def _permit(self, binding: Binding, timeouts: dict[str, float]) -> Status | None:
+    def permit(self, binding: Binding, timeouts: dict[str, float]) -> Status | None:
         """Fills ``timeouts`` with the plugins that want to wait."""
         pod, state, node = binding
+        info = self._counted(binding)
         for plugin in pod.profile.permits:
-            status = run(plugin, "Permit", plugin.permit, state, pod.info, node)
+            status = run(plugin, "Permit", plugin.permit, state, info, node)
             if status is not None and status.code is Code.WAIT:
                 timeouts[plugin.name] = status.timeout_seconds
             elif status is not None:
@@ -91,15 +98,26 @@ class Committer:
         else:
             scheduler.refuse(pod, Diagnosis(len(scheduler.cluster.columns), {status.message: 1}, {status.plugin}))
 
-    def undo(self, binding: Binding) -> None:
-        """Give back what Reserve took, and the room on the node."""
+    def _counted(self, binding: Binding) -> PodInfo:
+        """The pod as it is counted on its node: perhaps resized."""
+        placed = self._scheduler.cluster.pods.get(binding.pod.info.uid)
+        return placed.info if placed is not None and placed.assumed else binding.pod.info
+
+    def release(self, binding: Binding) -> bool:
+        """Give back what Reserve took, and the room on the node, which nobody else has missed yet. Whether there was any."""
         pod, state, node = binding
+        info = self._counted(binding)
         for plugin in reversed(pod.profile.reserves):
             try:
-                plugin.unreserve(state, pod.info, node)
+                plugin.unreserve(state, info, node)
             except Exception:  # the pod must be forgotten all the same, or its room is lost for ever
                 log.exception('running Unreserve of plugin "%s" for pod %s', plugin.name, pod.info.key)
-        if self._scheduler.cluster.forget(pod.info.uid):
+        return self._scheduler.cluster.forget(pod.info.uid)
+
+    def undo(self, binding: Binding) -> None:
+        """Give everything back: others may want it."""
+        pod, _, node = binding
+        if self.release(binding):
             event = ClusterEvent(Happening.POD_DELETE, node, old=pod.info.pod, but=pod.info.uid)
             self._scheduler.queue.on_event(event)
         for forgetter in pod.profile.forgets:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from random import Random
 from typing import Any, Protocol
 
-from koordinator.scheduler.engine.binding import BindFailed, Binding
+from koordinator.api import features
+from koordinator.scheduler.engine.binding import BindFailed, Binding, obstacle
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.commit import Committer
 from koordinator.scheduler.engine.evaluate import Evaluation, Evaluator, Restricted
@@ -32,6 +33,9 @@ from koordinator.scheduler.engine.steps import (
 from koordinator.scheduler.engine.waiting import WaitingPods
 
 log = logging.getLogger(__name__)
+
+
+DEFAULT_GATES = features.SCHEDULER.parse("")
 
 
 class Outcome(Protocol):
@@ -74,16 +78,27 @@ class Scheduler:
     """Queue, cluster and profiles put together."""
 
     def __init__(
-        self, cluster: Cluster, queue: SchedulingQueue, profiles: Iterable[Profile], outcome: Outcome, seed: int | None = None
+        self,
+        cluster: Cluster,
+        queue: SchedulingQueue,
+        profiles: Iterable[Profile],
+        outcome: Outcome,
+        seed: int | None = None,
+        gates: frozenset[str] = DEFAULT_GATES,
     ) -> None:
-        self.cluster, self.queue, self.outcome = cluster, queue, outcome
+        self.cluster, self.queue, self.outcome, self.gates = cluster, queue, outcome, gates
         self.profiles = {name: profile for profile in profiles for name in profile.names}
+        cluster.nominator.one_pass = "SkipFilterWithNominatedPods" in gates
+        if "ResizePod" not in gates:
+            for profile in self.profiles.values():
+                profile.resizes = []
         self._evaluators = {id(profile): Evaluator(profile, cluster.columns) for profile in self.profiles.values()}
         self._random = Random(seed)  # noqa: S311 — spreading ties needs no secrecy
         self.submit: Callable[[Binding], None] = lambda _: None
         self.chosen: Callable[[QueuedPod, Evaluation | Restricted, int], None] = lambda *_: None
         """Told of every choice, for explanations: the evaluation is of this moment, what is to be kept must be copied."""
         self.errors = 0
+        queue.held = outcome.error
         self.waiting = WaitingPods(queue.now, self._permitted, self._permit_refused)
         self._commit = Committer(self)
         self.extenders: Sequence[Extender] = ()
@@ -291,6 +306,14 @@ class Scheduler:
             self._drop(pod, f"binding rejected: {failure.reason}")
         else:
             self.fail(pod, f"binding rejected: {failure.reason}")
+
+    def obstacle(self, pod: QueuedPod) -> BindFailed | None:
+        """What has happened to a pod since its node was chosen, so that it must not be bound."""
+        if "DynamicSchedulerCheck" not in self.gates:
+            return None
+        if self.queue.get(pod.info.uid) is not pod:
+            return BindFailed("pod is gone", gone=True)
+        return obstacle(pod)
 
     def _permitted(self, binding: Binding) -> None:
         self.submit(binding)

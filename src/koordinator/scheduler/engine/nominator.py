@@ -10,63 +10,108 @@ from koordinator.scheduler.engine.namelog import NameLog
 from koordinator.scheduler.engine.pod import PodInfo
 
 
+class _Promises:
+    """By pod and by node. ``yields``: by how much a pod's priority must be below that of a promised one to come after it."""
+
+    def __init__(self, yields: int) -> None:
+        self.yields = yields
+        self.node_of: dict[str, str] = {}
+        self.pods: dict[str, dict[str, PodInfo]] = {}
+
+    def put(self, info: PodInfo, node: str) -> None:
+        self.node_of[info.uid] = node
+        self.pods.setdefault(node, {})[info.uid] = info
+
+    def take(self, uid: str) -> tuple[str, PodInfo] | None:
+        node = self.node_of.pop(uid, "")
+        if not node:
+            return None
+        pods = self.pods[node]
+        info = pods.pop(uid)
+        if not pods:
+            del self.pods[node]
+        return node, info
+
+    def on(self, node: str) -> Iterable[PodInfo]:
+        return self.pods.get(node, {}).values()
+
+    def before(self, node: str, pod: PodInfo) -> list[PodInfo]:
+        least = pod.priority + self.yields
+        return [other for other in self.on(node) if other.priority >= least and other.uid != pod.uid]
+
+
 class Nominator:
-    """Nominations by pod and by node, and as columns: what promised pods would take, by their priority."""
+    """Nominations by pod and by node, and as columns: what promised pods would take, by their priority.
+
+    Promises of other schedulers to their pods can be told, too: those count only against pods of lower priority.
+    """
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._taken: dict[int, Column] = {}
         self._promises = columns.column(np.int32)
-        self._node_of: dict[str, str] = {}
-        self._pods: dict[str, dict[str, PodInfo]] = {}
+        self._ours, self._others = _Promises(yields=0), _Promises(yields=1)
+        self.one_pass = False
+        """Whether a pod that fits beside the promised ones is not asked to fit without them as well."""
         self.log = NameLog()
         """The nodes whose promises have changed."""
 
     def __len__(self) -> int:
-        return len(self._node_of)
+        return len(self._ours.node_of) + len(self._others.node_of)
 
     def node_of(self, uid: str) -> str:
-        """The node promised to a pod; empty for none."""
-        return self._node_of.get(uid, "")
+        """The node promised to a pod of ours; empty for none."""
+        return self._ours.node_of.get(uid, "")
+
+    def elsewhere(self, uid: str) -> str:
+        """The node that another scheduler has promised to a pod of its own; empty for none."""
+        return self._others.node_of.get(uid, "")
 
     @property
     def nodes(self) -> Iterable[str]:
-        return self._pods.keys()
+        return self._ours.pods.keys() | self._others.pods.keys()
 
     def nominate(self, info: PodInfo, node: str) -> None:
         """Promise a node, in place of the one promised before. An empty name takes the promise back."""
-        if self._node_of.get(info.uid, "") == node and (not node or self._pods[node][info.uid] is info):
+        self._put(self._ours, info, node)
+
+    def nominated_elsewhere(self, info: PodInfo, node: str) -> None:
+        """Another scheduler has promised a node to its pod."""
+        self._put(self._others, info, node)
+
+    def _put(self, book: _Promises, info: PodInfo, node: str) -> None:
+        if book.node_of.get(info.uid, "") == node and (not node or book.pods[node][info.uid] is info):
             return
         self.forget(info.uid)
         if node:
-            self._node_of[info.uid] = node
-            self._pods.setdefault(node, {})[info.uid] = info
-            self._count(node, info, 1)
+            book.put(info, node)
+            self._count(book, node, info, 1)
             self.log.add(node)
 
     def forget(self, uid: str) -> None:
         """The pod is bound, assumed or gone."""
-        node = self._node_of.pop(uid, "")
-        if not node:
-            return
-        pods = self._pods[node]
-        self._count(node, pods.pop(uid), -1)
-        if not pods:
-            del self._pods[node]
-        self.log.add(node)
+        for book in (self._ours, self._others):
+            taken = book.take(uid)
+            if taken is not None:
+                self._count(book, *taken, -1)
+                self.log.add(taken[0])
 
     def on(self, node: str) -> Iterable[PodInfo]:
-        return self._pods.get(node, {}).values()
+        """Our pods that have been promised the node."""
+        return self._ours.on(node)
 
     def standing(self, node: str, pod: PodInfo) -> list[PodInfo]:
         """The pods promised the node that count when ``pod`` asks for it: not itself, and none of lower priority."""
-        return [other for other in self._pods.get(node, {}).values() if other.priority >= pod.priority and other.uid != pod.uid]
+        return [*self._ours.before(node, pod), *self._others.before(node, pod)]
 
     # -- as columns ----------------------------------------------------------------------------------------------------
 
     def promised(self, rows: int) -> Bools:
         """Per row, of the first ``rows``, whether somebody has been promised the node."""
         return self._promises.values[:rows] > 0
+
+    def promised_on(self, row: int) -> bool:
+        return len(self) > 0 and bool(self._promises.values[row] > 0)
 
     def taken(self, pod: PodInfo, rows: NDArray[np.intp]) -> Ints:
         """Per row and resource what pods take that are promised the node and come before ``pod`` there."""
@@ -81,15 +126,17 @@ class Nominator:
 
     def node_added(self, name: str) -> None:
         """A node is (again) there, its row empty."""
-        for info in self._pods.get(name, {}).values():
-            self._count(name, info, 1)
+        for book in (self._ours, self._others):
+            for info in book.on(name):
+                self._count(book, name, info, 1)
 
-    def _count(self, node: str, info: PodInfo, sign: int) -> None:
+    def _count(self, book: _Promises, node: str, info: PodInfo, sign: int) -> None:
         row = self._columns.row_of.get(node)
         if row is None:
             return
-        column = self._taken.get(info.priority)
+        priority = info.priority - book.yields
+        column = self._taken.get(priority)
         if column is None:
-            column = self._taken[info.priority] = self._columns.resource_column()
+            column = self._taken[priority] = self._columns.resource_column()
         column.values[row] += sign * info.template.vector(self._columns)
         self._promises.values[row] += sign

@@ -1,181 +1,156 @@
 """The cases of kube-scheduler's own scheduler_perf, as far as they are about pods and nodes: same names, node and pod counts.
 
-Templates are written afresh. Each case says what is there before (``resident`` pods go through the scheduler as well, but
-unmeasured) and which pods are measured.
+Each case says what is there before, which pods are measured, and what both runners have to reach: `scheduler_engine` (no API
+server, one core) and `scheduler_e2e`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
-from koordinator.api.core import (
-    Affinity,
-    ClaimSource,
-    Container,
-    Node,
-    NodeStatus,
-    Pod,
-    PodAffinity,
-    PodAffinityTerm,
-    PodSpec,
-    ResourceRequirements,
-    TopologySpreadConstraint,
-    Volume,
-    WeightedPodAffinityTerm,
-)
-from koordinator.api.meta import LabelSelector, ObjectMeta, OwnerReference
-from koordinator.api.storage import (
-    BIND_COMPLETED,
-    CSISource,
-    PersistentVolume,
-    PersistentVolumeClaim,
-    PersistentVolumeClaimSpec,
-    PersistentVolumeSpec,
-)
+from benchmarks import scheduler_templates as templates
+from benchmarks.scheduler_templates import BEFORE, MEASURED, SELECTED, TEAM, MakePod, before, in_namespace, namespace
+from koordinator.api.core import Node
+from koordinator.api.meta import Object
 
-ZONE, HOSTNAME = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
-ZONES = ("moon-1", "moon-2", "moon-3")
-NAME = "koord-scheduler"
+FULL_PROFILE = str(Path(__file__).with_name("koordinator_profile.yaml"))
 
-MakePod = Callable[[int], Pod]
-MakeNode = Callable[[int], Node]
+
+class Churn(NamedTuple):
+    """What goes on besides: every so many ``seconds`` end to end; in the engine alone every so many ``pods``, which is as often
+    as a scheduler at the public floor meets it.
+    """
+
+    seconds: float
+    pods: int
+    make: Callable[[int], list[Object]]
+    recreate: bool = False
+    """Whether the objects before are deleted each time."""
+
+
+def nothing() -> Iterable[Object]:
+    return ()
 
 
 class Case(NamedTuple):
-    """``goal`` is in pods a second, engine only. ``namespaces``: how many labelled ones the pods are spread over."""
+    """``engine`` and ``end_to_end`` are goals in pods a second, 0 for none. ``resident`` pods come first, unmeasured."""
 
     name: str
     nodes: int
     resident: int
     measured: int
     pod: MakePod
-    goal: int
+    engine: int
+    end_to_end: int
     resident_pod: MakePod | None = None
-    namespaces: int = 0
-    owner: LabelSelector | None = None
-    claims: bool = False
+    node: Callable[[int], Node] = templates.node
+    there: Callable[[], Iterable[Object]] = nothing
+    """Further objects that exist from the start: nobody waits for pods among them."""
+    churn: Churn | None = None
+    profile: str = ""
+    """A configuration file; the shipped profile without one."""
+    team: dict[str, str] | None = None
+    """Labels of the measured pods' namespace."""
+
+    @property
+    def title(self) -> str:
+        pods = f"{self.resident:,} + {self.measured:,}" if self.resident else f"{self.measured:,}"
+        return f"{self.name}, {self.nodes:,} nodes, {pods} pods"
 
 
-def node(index: int) -> Node:
-    labels = {HOSTNAME: f"node-{index}", ZONE: ZONES[index % len(ZONES)]}
-    return Node(
-        metadata=ObjectMeta(name=f"node-{index}", labels=labels),
-        status=NodeStatus(allocatable={"cpu": "4", "memory": "32Gi", "pods": "110"}),
-    )
+def claims(resident: int, measured: int) -> Iterable[Object]:
+    for index in range(resident + measured):
+        yield from templates.claim_and_volume(index, BEFORE if index < resident else MEASURED)
 
 
-def pod(
-    index: int, *, labels: dict[str, str] | None = None, namespace: str = "default", kind: str = "pod", **spec: object
-) -> Pod:
-    resources = ResourceRequirements(requests={"cpu": "100m", "memory": "500Mi"})
-    container = Container(name="pause", image="registry.k8s.io/pause:3.10", resources=resources)
-    meta = ObjectMeta(name=f"{kind}-{index}", namespace=namespace, uid=f"{kind}-{namespace}-{index}", labels=labels)
-    return Pod(metadata=meta, spec=PodSpec(containers=[container], scheduler_name=NAME, **spec))  # type: ignore[arg-type]
+def koordinated(nodes: int, pods: int) -> Iterable[Object]:
+    """A report of every node, and pods that run."""
+    yield from (templates.usage(index, nodes) for index in range(nodes))
+    yield from (before(lambda number: templates.placed(number, nodes))(index) for index in range(pods))
 
 
-def plain(index: int) -> Pod:
-    return pod(index, kind="plain")
+def stuck(pods: int) -> Iterable[Object]:
+    """Pods that fit nowhere."""
+    return (before(templates.hopeless)(index) for index in range(pods))
 
 
-def _term(key: str, labels: dict[str, str], **more: object) -> PodAffinityTerm:
-    return PodAffinityTerm(topology_key=key, label_selector=LabelSelector(match_labels=labels), **more)  # type: ignore[arg-type]
-
-
-def _required(term: PodAffinityTerm) -> PodAffinity:
-    return PodAffinity(required_during_scheduling_ignored_during_execution=[term])
-
-
-def _preferred(term: PodAffinityTerm) -> PodAffinity:
-    return PodAffinity(
-        preferred_during_scheduling_ignored_during_execution=[WeightedPodAffinityTerm(weight=1, pod_affinity_term=term)]
-    )
-
-
-def near(index: int) -> Pod:
-    wanted = _required(_term(ZONE, {"color": "blue"}))
-    return pod(index, labels={"color": "blue"}, kind="near", affinity=Affinity(pod_affinity=wanted))
-
-
-def apart(index: int) -> Pod:
-    wanted = _required(_term(HOSTNAME, {"color": "green"}))
-    return pod(index, labels={"color": "green", "name": "test"}, kind="apart", affinity=Affinity(pod_anti_affinity=wanted))
-
-
-def rather_near(index: int) -> Pod:
-    wanted = _preferred(_term(HOSTNAME, {"color": "red"}))
-    return pod(index, labels={"color": "red"}, kind="rather-near", affinity=Affinity(pod_affinity=wanted))
-
-
-def rather_apart(index: int) -> Pod:
-    wanted = _preferred(_term(HOSTNAME, {"color": "yellow"}))
-    return pod(index, labels={"color": "yellow"}, kind="rather-apart", affinity=Affinity(pod_anti_affinity=wanted))
-
-
-def apart_across(index: int) -> Pod:
-    """Away from its like in every namespace of a team; pods come from a hundred namespaces in turn."""
-    team = LabelSelector(match_labels={"team": "devops"})
-    wanted = _required(_term(HOSTNAME, {"color": "green"}, namespace_selector=team))
-    return pod(
-        index,
-        labels={"color": "green"},
-        namespace=f"measure-ns-{index % 100}",
-        kind="across",
-        affinity=Affinity(pod_anti_affinity=wanted),
-    )
-
-
-def _spread(when: str) -> list[TopologySpreadConstraint]:
-    selector = LabelSelector(match_labels={"color": "blue"})
-    return [TopologySpreadConstraint(max_skew=5, topology_key=ZONE, when_unsatisfiable=when, label_selector=selector)]
-
-
-def spread(index: int) -> Pod:
-    return pod(index, labels={"color": "blue"}, kind="spread", topology_spread_constraints=_spread("DoNotSchedule"))
-
-
-def rather_spread(index: int) -> Pod:
-    return pod(index, labels={"color": "blue"}, kind="rather-spread", topology_spread_constraints=_spread("ScheduleAnyway"))
-
-
-OWNED = LabelSelector(match_labels={"app": "scheduler-perf"})
-
-
-def owned(index: int) -> Pod:
-    """One of a ReplicaSet's: default constraints apply."""
-    one = pod(index, labels=OWNED.match_labels, kind="owned")
-    one.metadata.owner_references = [OwnerReference(kind="ReplicaSet", name="measured", controller=True)]
-    return one
-
-
-def with_volume(index: int) -> Pod:
-    """A pod with a claim of its own, bound already."""
-    source = ClaimSource(claim_name=f"claim-{index}")
-    return pod(index, kind="volume", volumes=[Volume(name="vol", persistent_volume_claim=source)])
-
-
-def claim_and_volume(index: int) -> tuple[PersistentVolumeClaim, PersistentVolume]:
-    name, many = f"pv-{index}", ["ReadOnlyMany"]
-    claim = PersistentVolumeClaim(
-        metadata=ObjectMeta(name=f"claim-{index}", namespace="default", annotations={BIND_COMPLETED: "true"}),
-        spec=PersistentVolumeClaimSpec(access_modes=many, volume_name=name),
-    )
-    source = CSISource(driver="ebs.csi.aws.com", volume_handle=name)
-    spec = PersistentVolumeSpec(access_modes=many, capacity={"storage": "1Gi"}, csi=source)
-    return claim, PersistentVolume(metadata=ObjectMeta(name=name), spec=spec)
-
-
-def mixed(index: int) -> Pod:
-    return (plain, near, apart, rather_near, rather_apart)[index // 2000 % 5](index)
-
+NAMESPACES = 100
+TEAMS = [namespace(f"init-ns-{index}", TEAM) for index in range(NAMESPACES)]
+MIXED_CHURN = Churn(
+    1.0,
+    710,
+    lambda index: [templates.passing_node(index), before(templates.hopeless)(index), templates.service(index)],
+    recreate=True,
+)
+PREEMPTORS = Churn(0.2, 114, lambda index: [before(templates.high)(index)])
+HOPELESS = Churn(0.2, 118, lambda index: [before(templates.hopeless)(index)])
+REPORTS = Churn(60 / 5000, 36, lambda index: [templates.usage(5000 + index, 5000)])
+"""5,000 nodes report once a minute, while 3,000 pods a second are placed."""
 
 CASES = (
-    Case("SchedulingPodAntiAffinity", 5000, 1000, 2000, apart, 2000),
-    Case("SchedulingPodAffinity", 5000, 5000, 5000, near, 2000),
-    Case("SchedulingPreferredPodAffinity", 5000, 5000, 5000, rather_near, 2000),
-    Case("SchedulingPreferredPodAntiAffinity", 5000, 5000, 5000, rather_apart, 2000),
-    Case("TopologySpreading", 5000, 5000, 5000, spread, 2000, plain),
-    Case("PreferredTopologySpreading", 5000, 5000, 5000, rather_spread, 2000, plain),
-    Case("DefaultTopologySpreading", 5000, 5000, 5000, owned, 2000, plain, owner=OWNED),
-    Case("SchedulingCSIPVs", 5000, 5000, 5000, with_volume, 1000, claims=True),
-    Case("MixedSchedulingBasePod", 5000, 10000, 1000, plain, 2000, mixed),
-    Case("SchedulingRequiredPodAntiAffinityWithNSSelector", 6000, 4000, 2000, apart_across, 1500, namespaces=100),
+    Case("SchedulingBasic", 5000, 1000, 10_000, templates.plain, 5000, 1000),
+    Case("SchedulingBasic", 5000, 5000, 50_000, templates.plain, 5000, 1000),
+    Case("SchedulingNodeAffinity", 5000, 5000, 10_000, templates.in_zone, 4000, 900),
+    Case("SchedulingWithMixedChurn", 5000, 0, 10_000, templates.plain, 4000, 900, churn=MIXED_CHURN),
+    Case("TopologySpreading", 5000, 5000, 5000, templates.spread, 2000, 800, before(templates.plain), templates.moon_node),
+    Case(
+        "PreferredTopologySpreading",
+        5000,
+        5000,
+        5000,
+        templates.rather_spread,
+        2000,
+        800,
+        before(templates.plain),
+        templates.moon_node,
+    ),
+    Case(
+        "DefaultTopologySpreading",
+        5000,
+        5000,
+        50_000,
+        templates.served,
+        2000,
+        800,
+        before(templates.plain),
+        templates.moon_node,
+        there=lambda: [templates.service(0, SELECTED)],
+    ),
+    Case("SchedulingPodAffinity", 5000, 5000, 5000, templates.near, 2000, 800),
+    Case("SchedulingPodAntiAffinity", 5000, 1000, 2000, templates.apart, 2000, 800),
+    Case("SchedulingPreferredPodAffinity", 5000, 5000, 5000, templates.rather_near, 2000, 800),
+    Case("SchedulingPreferredPodAntiAffinity", 5000, 5000, 5000, templates.rather_apart, 2000, 800),
+    Case(
+        "SchedulingRequiredPodAntiAffinityWithNSSelector",
+        6000,
+        4000,
+        2000,
+        templates.apart_across,
+        1500,
+        600,
+        in_namespace(templates.apart_across, lambda index: f"init-ns-{index % NAMESPACES}"),
+        there=lambda: TEAMS,
+        team=TEAM,
+    ),
+    Case("PreemptionAsync", 5000, 20_000, 5000, templates.plain, 1000, 600, before(templates.low), churn=PREEMPTORS),
+    Case("PreemptionBasic, every pod evicts", 5000, 20_000, 5000, templates.high, 1000, 0, before(templates.low)),
+    Case("Unschedulable", 5000, 100, 10_000, templates.plain, 1000, 600, churn=HOPELESS),
+    Case("Unschedulable, 10,000 of them", 5000, 100, 10_000, templates.plain, 1000, 600, there=lambda: stuck(10_000)),
+    Case("Unschedulable", 5000, 20_000, 10_000, templates.plain, 1000, 600, churn=HOPELESS),
+    Case("SchedulingDaemonset", 15_001, 0, 30_000, templates.daemon, 5000, 1000, node=templates.daemon_node),
+    Case(
+        "full Koordinator profile, 200 templates, 50,000 resident pods, NodeMetrics changing",
+        5000,
+        0,
+        10_000,
+        templates.various,
+        3000,
+        800,
+        node=templates.big_node,
+        there=lambda: koordinated(5000, 50_000),
+        churn=REPORTS,
+        profile=FULL_PROFILE,
+    ),
+    Case("SchedulingCSIPVs", 5000, 5000, 5000, templates.with_volume, 1000, 0, there=lambda: claims(5000, 5000)),
+    Case("MixedSchedulingBasePod", 5000, 10_000, 5000, templates.plain, 2000, 0, before(templates.mixed)),
 )

@@ -46,11 +46,11 @@ class Test(msgspec.Struct, frozen=True):
 
 
 class Request(NamedTuple):
-    """One way to satisfy a request. ``name`` is ``request`` or ``request/subrequest``; ``count`` 0 stands for all devices."""
+    """One way to satisfy a request. ``name`` is ``request`` or ``request/subrequest``; ``wanted`` devices, 0: all."""
 
     name: str
     base: str
-    count: int
+    wanted: int
     admin: bool
     tests: tuple[Test, ...]
     tolerations: tuple[Toleration, ...]
@@ -129,7 +129,7 @@ def read(claim: ResourceClaim, classes: Classes) -> Ask:
     devices = claim.spec.devices
     choices = tuple(reader.choices(request) for request in devices.requests or ())
     constraints = tuple(reader.constraint(place, one) for place, one in enumerate(devices.constraints or ()))
-    least = sum(min(request.count or 1 for request in options) for options in choices)
+    least = sum(min(one.wanted or 1 for one in options) for options in choices)
     if least > MOST_DEVICES:
         raise Refused(f"{title(claim)}: number of requested devices {least} exceeds the claim limit of {MOST_DEVICES}")
     return Ask(title(claim), choices, constraints)

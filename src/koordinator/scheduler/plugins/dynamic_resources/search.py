@@ -58,8 +58,8 @@ class Search:
 
     def _satisfy(self, at: int, request: Request) -> bool:
         candidates = self._fitting(self._steps[at].claim, request)
-        if request.count:
-            return self._choose(at, request, candidates, (0, request.count))
+        if request.wanted:
+            return self._choose(at, request, candidates, (0, request.wanted))
         self._complete(self._asks[self._steps[at].claim], request)
         return bool(candidates) and self._choose(at, request, candidates, (0, len(candidates)))
 

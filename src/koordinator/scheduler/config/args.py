@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from koordinator.api import durations, quantity
-from koordinator.api.core import NodeAffinity, TopologySpreadConstraint
+from koordinator.api.core import NodeAffinity, NodeSelectorTerm, TopologySpreadConstraint
 from koordinator.api.meta import DurationText, Struct
 from koordinator.errors import ConfigInvalid
 from koordinator.scheduler.config.strict import EFFECT
@@ -150,6 +150,41 @@ def _check_balanced(args: NodeResourcesBalancedAllocationArgs) -> NodeResourcesB
 
 class NodeAffinityArgs(Struct):
     added_affinity: NodeAffinity | None = None  #: Put on every pod of the profile.
+
+
+_VALUES = {"In": "some", "NotIn": "some", "Exists": "no", "DoesNotExist": "no", "Gt": "one", "Lt": "one"}
+"""How many values an operator takes."""
+
+
+def _check_node_affinity(args: NodeAffinityArgs) -> NodeAffinityArgs:
+    """A term that matches nothing by mistake would keep every pod of the profile pending."""
+    added, where = args.added_affinity or NodeAffinity(), "NodeAffinityArgs.addedAffinity"
+    required = added.required_during_scheduling_ignored_during_execution
+    if required is not None:
+        path = f"{where}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+        require(bool(required.node_selector_terms), path, required.node_selector_terms, "must have at least one term")
+        for index, term in enumerate(required.node_selector_terms):
+            _check_term(term, f"{path}[{index}]")
+    for index, preferred in enumerate(added.preferred_during_scheduling_ignored_during_execution or ()):
+        path = f"{where}.preferredDuringSchedulingIgnoredDuringExecution[{index}]"
+        within(f"{path}.weight", preferred.weight, WEIGHTS)
+        _check_term(preferred.preference, f"{path}.preference")
+    return args
+
+
+def _check_term(term: NodeSelectorTerm, where: str) -> None:
+    for index, one in enumerate(term.match_expressions or ()):
+        path = f"{where}.matchExpressions[{index}]"
+        require(bool(one.key), f"{path}.key", one.key, "must not be empty")
+        require(one.operator in _VALUES, f"{path}.operator", one.operator, f"must be one of {', '.join(_VALUES)}")
+        count, values = len(one.values or ()), _VALUES[one.operator]
+        fine = {"some": count > 0, "no": count == 0, "one": count == 1}[values]
+        require(fine, f"{path}.values", one.values, f"{one.operator} takes {values} value{'s' * (values != 'one')}")
+    for index, one in enumerate(term.match_fields or ()):
+        path = f"{where}.matchFields[{index}]"
+        require(one.key == "metadata.name", f"{path}.key", one.key, "must be metadata.name")
+        require(one.operator in ("In", "NotIn"), f"{path}.operator", one.operator, "must be In or NotIn")
+        require(len(one.values or ()) == 1, f"{path}.values", one.values, "must be one name")
 
 
 class InterPodAffinityArgs(Struct):
@@ -405,7 +440,7 @@ KINDS: dict[str, Kind] = {
         _check_fit,
     ),
     "NodeResourcesBalancedAllocation": Kind(NodeResourcesBalancedAllocationArgs, _default_balanced, _check_balanced),
-    "NodeAffinity": Kind(NodeAffinityArgs),
+    "NodeAffinity": Kind(NodeAffinityArgs, checked=_check_node_affinity),
     "InterPodAffinity": Kind(InterPodAffinityArgs, checked=_check_inter_pod),
     "PodTopologySpread": Kind(PodTopologySpreadArgs, checked=_check_spread),
     "VolumeBinding": Kind(VolumeBindingArgs, checked=_check_volume_binding),

@@ -69,7 +69,7 @@ async def test_a_preemption_is_counted_from_end_to_end(apiserver):
         labels = '{app="big",priority="koord-prod"}'
         assert found[f"{prefix}preemption_to_victim_deleted_seconds_count{labels}"] == 1
         assert found[f"{prefix}victim_reschedule_duration_seconds_count{labels}"] == 1
-        assert found[f'{prefix}record_method_duration_seconds_count{{method="preemptNominated"}}'] == 1
+        assert found[f'{prefix}record_method_duration_seconds_count{{method="RecordPodScheduleResult"}}'] == 2
         assert not any(f"{prefix}repeated" in name and "_total" in name for name in found)
         app.reset_metrics()
         assert not [name for name in await metrics(app, prefix) if "_count" in name]

@@ -20,6 +20,20 @@ from koordinator.scheduler.engine.queue import QueuedPod, SchedulingQueue
 
 log = logging.getLogger(__name__)
 
+_METHODS = {
+    Kind.CREATE: ("AddPod", "AddGangGroup"),
+    Kind.GATED: ("RecordPodGating", "RecordGangGating"),
+    Kind.ADMITTED: ("RecordPodGating", "RecordGangGating"),
+    Kind.ALL_ATTEMPTED: ("RecordAttemptPod", "RecordAttemptPod"),
+    Kind.SCHEDULED: ("RecordPodScheduleResult", "RecordGangScheduleResult"),
+    **dict.fromkeys(
+        (Kind.NOMINATED, Kind.VICTIMS_LEAVING, Kind.PREEMPT_FAILURE, Kind.SCHEDULE_FAILURE),
+        ("RecordDiagnosis", "RecordDiagnosis"),
+    ),
+}
+_OTHERS, _DELETE = ("RecordPod", "RecordGangGroup"), ("DeletePod", "DeleteGangGroup")
+"""What the metric of our own cost calls the work on an event: of a pod, of a gang."""
+
 
 class Group(NamedTuple):
     """Pods with one story: it ends well when ``min_members`` of them are scheduled."""
@@ -229,11 +243,18 @@ class Auditor:
             self.counted.take(effect, workload.labels)
         for text in breaches(workload.story, kind, effects, self._limits):
             log.warning("workloadauditor: ALERT: %s %s: %s", "pod" if workload.group is None else "gang", workload.key, text)
-        self.counted.calls.observe((kind.value,), self._clock.monotonic() - began)
+        self._spent(workload, _METHODS.get(kind, _OTHERS), began)
 
     def _end(self, workload: Workload, outcome: Outcome) -> None:
+        began = self._clock.monotonic()
         workload.ended = True
         self._expect(workload, ())
-        if self.leading():
-            for kind, count in workload.story.counts.items():
-                self.counted.take(Effect(Metric.EVENTS, count), (*workload.labels, kind.value, outcome.value))
+        if not self.leading():
+            return
+        for kind, count in workload.story.counts.items():
+            self.counted.take(Effect(Metric.EVENTS, count), (*workload.labels, kind.value, outcome.value))
+        if outcome in (Outcome.DELETED, Outcome.GANG_DELETED):
+            self._spent(workload, _DELETE, began)
+
+    def _spent(self, workload: Workload, method: tuple[str, str], began: float) -> None:
+        self.counted.calls.observe((method[workload.group is not None],), self._clock.monotonic() - began)

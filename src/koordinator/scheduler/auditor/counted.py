@@ -9,8 +9,13 @@ from koordinator.scheduler.auditor.story import Effect, Metric
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
-SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
-TIMES = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+SECONDS = tuple(0.1 * 2.0**power for power in range(15))
+BOUNDS = {
+    Metric.LEAVING_RETRIES: tuple(float(count) for count in range(20)),
+    Metric.EVENTS: tuple(float(count) for count in range(30)),
+    Metric.INTERVAL: tuple(0.1 * 2.0**power for power in range(20)),
+}
+"""Where they are not those of other durations."""
 CALL_SECONDS = tuple(1e-6 * 4.0**power for power in range(10))
 _PREFIX = "scheduler_workload_auditor_"
 
@@ -27,7 +32,6 @@ _TEXTS = {
     Metric.EVENTS: "Events of a workload until its outcome, by type.",
 }
 COUNTERS = (Metric.REPEATED, Metric.INVALIDATED)
-_IN_TIMES = (Metric.LEAVING_RETRIES, Metric.EVENTS)
 
 
 class Counted:
@@ -39,9 +43,7 @@ class Counted:
 
     def begin_anew(self) -> None:
         self.counters: Mapping[Metric, dict[Labels, int]] = {metric: {} for metric in COUNTERS}
-        self.histograms = {
-            metric: Histogram(TIMES if metric in _IN_TIMES else SECONDS) for metric in Metric if metric not in COUNTERS
-        }
+        self.histograms = {metric: Histogram(BOUNDS.get(metric, SECONDS)) for metric in Metric if metric not in COUNTERS}
         self.calls = Histogram(CALL_SECONDS)
 
     def take(self, effect: Effect, labels: Labels) -> None:

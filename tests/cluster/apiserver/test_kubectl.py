@@ -131,3 +131,26 @@ async def test_watching(kubectl):
     finally:
         process.kill()
         await process.communicate()
+
+
+STORED = """
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: old}
+spec: {replicas: 2, selector: {app: old}, template: {metadata: {labels: {app: old}}, spec: {containers: [{name: c, image: i}]}}}
+---
+apiVersion: storage.k8s.io/v1
+kind: CSIStorageCapacity
+metadata: {name: room}
+storageClassName: fast
+capacity: 10Gi
+nodeTopology: {matchLabels: {zone: a}}
+"""
+
+
+@pytest.mark.slow
+async def test_kinds_that_are_only_stored(kubectl):
+    await kubectl("apply -f -", stdin=STORED)
+    assert await kubectl("get rc old -o jsonpath={.spec.replicas}") == "2"
+    assert "room" in await kubectl("get csistoragecapacities")
+    assert "deleted" in await kubectl("delete csistoragecapacity room")

@@ -1,7 +1,7 @@
 """The kinds whose objects have owners or live in namespaces: what garbage collection and namespace deletion must know of."""
 
 from koordinator.api.meta import Object
-from koordinator.api.registry import PODS, Resource
+from koordinator.api.registry import PODS, RESOURCE_CLAIM_TEMPLATES, RESOURCE_CLAIMS, Resource
 from koordinator.cluster.controllers.objects import (
     CLAIMS,
     CONTROLLER_REVISIONS,
@@ -37,6 +37,9 @@ OWNED: tuple[Resource[Object], ...] = (
     _kind("", "services", "Service"),
     _kind("", "serviceaccounts", "ServiceAccount"),
     CLAIMS,
+    RESOURCE_CLAIMS,
+    RESOURCE_CLAIM_TEMPLATES,
+    _kind("resource.k8s.io", "resourceslices", "ResourceSlice", namespaced=False),
     LEASES,
     NODES,
     NAMESPACES,
@@ -48,6 +51,8 @@ NAMESPACED: tuple[Resource[Object], ...] = (
     _kind("", "endpoints", "Endpoints"),
     _kind("", "resourcequotas", "ResourceQuota"),
     _kind("", "limitranges", "LimitRange"),
+    _kind("", "replicationcontrollers", "ReplicationController"),
+    _kind("storage.k8s.io", "csistoragecapacities", "CSIStorageCapacity"),
     _kind("discovery.k8s.io", "endpointslices", "EndpointSlice"),
     _kind("rbac.authorization.k8s.io", "roles", "Role"),
     _kind("rbac.authorization.k8s.io", "rolebindings", "RoleBinding"),

@@ -47,6 +47,7 @@ _PLAIN = frozenset(
         "storageclasses.storage.k8s.io",
         "csinodes.storage.k8s.io",
         "csidrivers.storage.k8s.io",
+        "csistoragecapacities.storage.k8s.io",
         "resourceclaimtemplates.resource.k8s.io",
         "deviceclasses.resource.k8s.io",
         "resourceslices.resource.k8s.io",

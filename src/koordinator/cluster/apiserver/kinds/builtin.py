@@ -127,6 +127,8 @@ def _stored() -> list[Kind]:
         Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", Rules(), False, ("sc",), singular="storageclass"),
         Kind("storage.k8s.io", "v1", "csinodes", "CSINode", Rules(), False),
         Kind("storage.k8s.io", "v1", "csidrivers", "CSIDriver", Rules(), False),
+        Kind("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", Rules()),
+        Kind("", "v1", "replicationcontrollers", "ReplicationController", core.StatusRules(), True, ("rc",), _ALL, _STATUS),
         Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", Rules()),
         Kind(_RBAC, "v1", "clusterroles", "ClusterRole", core.PathNameRules(), False),
         Kind(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", core.PathNameRules(), False),

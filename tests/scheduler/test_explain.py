@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koordinator.api.core import Taint, Toleration
+from koordinator.api.core import ClaimSource, Taint, Toleration, Volume
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
@@ -115,8 +115,28 @@ def test_gated_and_unknown_pods():
     world.run(info("kept", scheduling_gates=gates("quota")))
     answer = world.why("kept")
     assert (answer.state, answer.message) == ("gated", "waiting for scheduling gates: [quota]")
+    said = text.of_pod(answer)
+    assert "This would have to change first:\n  remove the scheduling gate quota" in said
+    assert "1 of 1 nodes would take it then" in said
     with pytest.raises(NotKnown, match="default/nobody"):
         world.why("nobody")
+
+
+def test_claims_that_do_not_exist_are_named_before_any_node():
+    world = World(node("a"))
+    volumes = [Volume(name=one, persistent_volume_claim=ClaimSource(claim_name=one)) for one in ("data", "logs")]
+    world.run(info("p", volumes=volumes))
+    answer = world.why("p")
+    texts = [f"create PersistentVolumeClaim default/{one}" for one in ("data", "logs")]
+    assert [one.text for one in answer.remedies] == texts
+    assert "All of these would have to change first:\n  create" in text.of_pod(answer)
+
+
+def test_nodes_with_the_same_remedy_are_told_together():
+    world = World(*[node(name, "2") for name in "abcde"])
+    world.run(info("p", cpu="3"))
+    said = text.of_pod(world.why("p"))
+    assert said.endswith("This would let it in:\n  a, b, c and 2 more: request 2 cpu instead of 3")
 
 
 def test_a_pod_somebody_else_placed():

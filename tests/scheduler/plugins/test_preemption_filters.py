@@ -1,4 +1,4 @@
-"""Preemption by whatever stands in the way (ports, neighbours, spreading, volumes, usage), against worlds built without the victims.
+"""Preemption by whatever stands in the way (ports, neighbours, volumes, usage), against worlds built without the victims.
 
 The oracle knows no dry run: to learn what a node would say without some pods it builds a new cluster that never had them.
 """
@@ -301,7 +301,9 @@ def naive(situation):
         return found
     stuck = plain.diagnose().unresolvable
     for one in nodes:
-        lesser = [each for each in residents if each.spec.node_name == one.name and each.spec.priority < preemptor.spec.priority]
+        lesser = [
+            each for each in residents if each.spec.node_name == one.name and each.spec.priority < preemptor.spec.priority
+        ]
         lesser.sort(key=lambda each: (-each.spec.priority, each.status.start_time))
         kept = [each for each in residents if each not in lesser]
 

@@ -14,7 +14,7 @@ Two declarations let the engine reuse answers:
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -24,6 +24,9 @@ from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, R
 from koordinator.scheduler.engine.events import Happening, Hint
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.remedy import Remedy
+
+if TYPE_CHECKING:
+    from koordinator.scheduler.engine.meter import Meter
 
 MAX_SCORE = 100
 UNRESOLVABLE = 1 << 62
@@ -78,6 +81,8 @@ class Plugin:
     """Base of all plugins."""
 
     name: ClassVar[str]
+    meter: "Meter | None" = None
+    """Who counts and times the hooks, where somebody wants to know."""
 
     def signature(self, pod: PodInfo) -> Hashable:
         """Everything that PreFilter, Filter and Score read from the pod. Taken once per template (``pod.template_key``)."""
@@ -96,6 +101,10 @@ class Plugin:
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         """Which cluster events may let a pod in that this plugin refused. No hint means always."""
         return ((Happening.ANYTHING, None),)
+
+    def advice(self, pod: PodInfo) -> list[Remedy]:
+        """What would have to change for a pod that the plugin refuses before any node is looked at."""
+        return []
 
     def endpoints(self) -> Mapping[str, Endpoint]:
         """Debug answers under ``/apis/v1/plugins/NAME/``: path, with ``{parameters}``, to a function of these.
@@ -143,7 +152,7 @@ class FilterPlugin(Plugin):
         raise NotImplementedError
 
     def would_relieve(self, state: CycleState, pod: PodInfo, row: int, gone: Sequence[PodInfo]) -> bool:
-        """With ``relieved``: a quick look whether these pods leaving could turn a refusal of the row; the filter is asked then."""
+        """With ``relieved``: a quick look whether these pods leaving could turn a refusal; then the filter itself is asked."""
         return True
 
     def needs(self, state: CycleState, pod: PodInfo, nodes: Columns) -> Ints | None:

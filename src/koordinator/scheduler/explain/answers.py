@@ -79,6 +79,8 @@ class PodExplanation(Answer):
     groups: list[Group] = []
     closest: list[NodeVerdict] = []
     """Nodes that would take it, best first; if there are none, those where the least would have to change."""
+    remedies: list[Remedy] = []
+    """What would have to change where a plugin refuses the pod whatever the node; all of them together."""
     decision: Decision | None = None
 
 

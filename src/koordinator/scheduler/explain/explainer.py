@@ -6,7 +6,7 @@ from koordinator.scheduler.engine.cluster import Placed
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import Status
 from koordinator.scheduler.engine.queue import QueuedPod, Where
-from koordinator.scheduler.engine.remedy import figure
+from koordinator.scheduler.engine.remedy import Remedy, figure
 from koordinator.scheduler.explain.answers import Group, Held, NodeExplanation, PodExplanation, Waiting
 from koordinator.scheduler.explain.attempts import Attempts
 from koordinator.scheduler.explain.judge import Judged
@@ -67,6 +67,7 @@ class Explainer:
         answer.nominated = self.scheduler.cluster.nominator.node_of(info.uid)
         if queued.gate is not None:
             answer.message = queued.gate.message
+            answer.remedies = self._advice(queued, queued.gate.plugin)
         elif queued.attempts and queued.where in (Where.BACKOFF, Where.UNSCHEDULABLE):
             answer.last_attempt_seconds = now - queued.since
         self._judge(answer, queued)
@@ -79,10 +80,16 @@ class Explainer:
         judged = self.judged(queued)
         if isinstance(judged, Status):
             answer.groups = [Group(plugin=judged.plugin, reason=judged.message, preempt_might_help=False, nodes=[])]
+            answer.remedies += self._advice(queued, judged.plugin)
             return
         answer.fitting = len(judged.fitting)
         answer.groups = judged.groups()
         answer.closest = judged.best(SHOWN_NODES) if answer.fitting else judged.objections(SHOWN_NODES)
+
+    @staticmethod
+    def _advice(queued: QueuedPod, plugin: str) -> list[Remedy]:
+        refusing = queued.profile.plugins.get(plugin)
+        return refusing.advice(queued.info) if refusing is not None else []
 
     def judged(self, queued: QueuedPod) -> Judged | Status:
         """A pod against all nodes now; a Status when PreFilter refuses it before any node is looked at. Raises PluginFailed."""

@@ -27,12 +27,20 @@ def of_pod(answer: PodExplanation) -> str:
         lines.append(f"  promised   {answer.nominated}, where pods are making way")
     if not answer.nodes:
         return "\n".join([*lines, "  there is no node"])
-    return "\n".join([*lines, *_now(answer)])
+    return "\n".join([*lines, *_needed(answer), *_now(answer)])
+
+
+def _needed(answer: PodExplanation) -> list[str]:
+    """What has to change before nodes matter at all."""
+    lines = [f"  {one.text}{f' ({one.have})' if one.have else ''}" for one in answer.remedies]
+    head = "This would have to change first:" if len(lines) == 1 else "All of these would have to change first:"
+    return ["", head, *lines] if lines else []
 
 
 def _now(answer: PodExplanation) -> list[str]:
     if answer.fitting:
-        lines = ["", f"{answer.fitting} of {answer.nodes} nodes would take it now, best first:"]
+        when = "then" if answer.remedies else "now"
+        lines = ["", f"{answer.fitting} of {answer.nodes} nodes would take it {when}, best first:"]
         return lines + _table(_score_rows(answer.closest))
     lines = ["", f"Why no node of {answer.nodes} takes it:"]
     shown = answer.groups[:_GROUPS]
@@ -90,13 +98,15 @@ def why(refusal: Refusal) -> str:
 
 
 def _changes(verdicts: Iterable[NodeVerdict]) -> list[str]:
-    """The smallest changes, for nodes whose every objection has a known remedy."""
-    lines: list[str] = []
+    """The smallest changes, for nodes whose every objection has a known remedy; nodes with the same one together."""
+    nodes: dict[str, list[str]] = {}
     for verdict in verdicts:
-        if all(refusal.remedies for refusal in verdict.refusals) and len(lines) < _CHANGES:
+        if all(refusal.remedies for refusal in verdict.refusals):
             texts = dict.fromkeys(one.text for refusal in verdict.refusals for one in refusal.remedies)
-            lines.append(f"  {verdict.node}: {', and '.join(texts)}")
-    return ["", "Any one of these would let it in, the smallest change first:", *lines] if lines else []
+            nodes.setdefault(", and ".join(texts), []).append(verdict.node)
+    lines = [f"  {_names(names)}: {text}" for text, names in list(nodes.items())[:_CHANGES]]
+    head = "Any one of these would let it in, the smallest change first:" if len(lines) > 1 else "This would let it in:"
+    return ["", head, *lines] if lines else []
 
 
 def of_node(answer: NodeExplanation) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from koordinator.api.core import Affinity, Pod, PodAffinity, PodAffinityTerm
-from koordinator.api.selectors import IN, NOT_IN, NOTHING, Requirement, Selector, compile_
+from koordinator.api.selectors import EVERYTHING, IN, NOT_IN, NOTHING, Requirement, Selector, compile_
 from koordinator.scheduler.config.args import InterPodAffinityArgs
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, Rows
@@ -30,8 +30,10 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy, domain_named, pods_named, selector_named
 from koordinator.scheduler.engine.residents import Feature, Residents, TallyHandle
 from koordinator.scheduler.engine.selections import Labels, Selection
+from koordinator.scheduler.plugins.in_the_way import Means, pods_in_domain
 
 _AFFINITY, _ANTI, _EXISTING = 1, 2, 3
 _REASONS = {
@@ -100,6 +102,7 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
 
     def __init__(self, cluster: Cluster, args: InterPodAffinityArgs | None = None) -> None:
         self.args = args or InterPodAffinityArgs()
+        self._cluster = cluster
         self.residents = cluster.shared(Residents)
         self.residents.describe(_KIND, self._features)
         self.residents.follow_namespaces()
@@ -231,6 +234,51 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
 
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return [_REASONS[code]]
+
+    # -- what would help -----------------------------------------------------------------------------------------------
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """Company where it is missed, and distance from those who refuse or are refused."""
+        ask: _Ask = state[self.name]
+        ask.view.refresh()
+        wants = self._wants(pod)
+        found = self._company(ask, wants, nodes, row) if ask.affinity and not _near(ask, np.array([row]))[0] else []
+        for term, part in zip(wants.anti, ask.anti, strict=True):
+            meant = lambda other, term=term: self._means(term, other.pod)  # noqa: E731
+            found += self._apart(part, term.key, row, meant, "which this pod's anti-affinity refuses")
+        refusing = [one for one in ask.features if cast("_Held", one.value).kind == _REQUIRED_ANTI]
+        for feature, part in zip(refusing, ask.existing, strict=True):
+            holding = lambda other, feature=feature: feature in self._features(other)  # noqa: E731
+            found += self._apart(part, cast("_Held", feature.value).key, row, holding, "whose anti-affinity refuses this pod")
+        return found
+
+    def _company(self, ask: _Ask, wants: Wants, nodes: Columns, row: int) -> list[Remedy]:
+        """Start one that the pod wants to be near; where the node is in no domain, label it first."""
+        first = ask.own and _nobody(ask)
+        found, lonely = [], []
+        for term, part in zip(wants.affinity, ask.affinity, strict=True):
+            if not part.label.values.item(row):
+                found.append(Remedy("node", f"label {nodes.names[row]} with {term.key}", 2.0, f"label {term.key}: absent"))
+                lonely.append((term.key, part))
+            elif not part.at(np.array([row]))[0]:
+                lonely.append((term.key, part))
+        if first or not lonely:
+            return found
+        wanted = " and ".join(dict.fromkeys(_selection_named(term.means) for term in wants.affinity))
+        key, part = lonely[0]
+        value = nodes.labels_of(row).get(key)
+        where = f"in {domain_named(key, value)}" if value is not None else f"on {nodes.names[row]}"
+        there = [domain_named(key, part.label.interner.values[one]) for one in np.flatnonzero(part.sums)[:3].tolist()]
+        have = f"such pods are in {', '.join(there)}" if there else "there is no such pod"
+        return [*found, Remedy("other", f"start a pod that matches {wanted} {where}, or do not require one", 1.0, have)]
+
+    def _apart(self, part: Domains, key: str, row: int, means: Means, why: str) -> list[Remedy]:
+        number = int(part.at(np.array([row]))[0])
+        if not number:
+            return []
+        pods = pods_in_domain(self._cluster, part, row, means)
+        where = domain_named(key, self._cluster.columns.labels_of(row)[key])
+        return [Remedy("other", f"move {pods_named(pods, number)} away from {where}, {why}", 2.0 * number, pods=pods)]
 
     # -- score ---------------------------------------------------------------------------------------------------------
 
@@ -380,3 +428,13 @@ def _selector(term: PodAffinityTerm, labels: Labels) -> Selector:
         if key in labels
     ]
     return Selector((*selector.requirements, *(one for one in further if one not in selector.requirements)))
+
+
+def _selection_named(means: Selection) -> str:
+    if means.namespace_selector is EVERYTHING:
+        where = " of any namespace"
+    elif means.namespace_selector is not NOTHING:
+        where = f" of namespaces {selector_named(means.namespace_selector)}"
+    else:
+        where = f" of namespace {', '.join(sorted(means.namespaces))}"
+    return f"{selector_named(means.selector)}{where}"

@@ -16,6 +16,7 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy
 
 
 class NodeName(PreFilterPlugin, FilterPlugin):
@@ -37,3 +38,9 @@ class NodeName(PreFilterPlugin, FilterPlugin):
 
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return ["node(s) didn't match the requested node name"]
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        wanted = pod.pod.spec.node_name
+        there = wanted in nodes.row_of
+        have = f"the pod names {wanted}" + ("" if there else ", which does not exist")
+        return [Remedy("affinity", f"name node {nodes.names[row]} instead of {wanted}, or none", have=have)]

@@ -17,6 +17,7 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy, pods_named
 from koordinator.scheduler.engine.residents import Feature, Residents, TallyHandle
 
 _KIND, ANY_ADDRESS = "NodePorts", "0.0.0.0"
@@ -45,6 +46,7 @@ class NodePorts(PreFilterPlugin, FilterPlugin):
     reads = Change.PODS
 
     def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
         self.residents = cluster.shared(Residents)
         self.residents.describe(_KIND, self._features)
 
@@ -81,6 +83,20 @@ class NodePorts(PreFilterPlugin, FilterPlugin):
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return ["node(s) didn't have free ports for the requested pod ports"]
 
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """Free each port that somebody holds."""
+        name = nodes.names[row]
+        here = [placed.info for placed in self._cluster.pods_on(name)]
+        found = []
+        for port in dict.fromkeys(self._ports(pod)):
+            holding = tuple(one.key for one in here if any(conflict(port, theirs) for theirs in self._ports(one)))
+            if holding:
+                holds = f"{pods_named(holding)} {'holds' if len(holding) == 1 else 'hold'} it"
+                found.append(
+                    Remedy("other", f"free host port {_named(port)} on {name} ({holds})", 2.0 * len(holding), pods=holding)
+                )
+        return found
+
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         return (Happening.POD_DELETE | Happening.POD_UPDATE, self._port_freed), (Happening.NODE_ADD, None)
 
@@ -89,6 +105,11 @@ class NodePorts(PreFilterPlugin, FilterPlugin):
             return True
         theirs = host_ports(event.old.spec)
         return any(conflict(mine, other) for mine in self._ports(pod) for other in theirs)
+
+
+def _named(port: Port) -> str:
+    protocol, number, address = port
+    return f"{number}/{protocol}" if address == ANY_ADDRESS else f"{address}:{number}/{protocol}"
 
 
 def _conflicting(port: Port) -> tuple[Hashable, ...]:

@@ -29,8 +29,10 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy, count, domain_named, pods_named
 from koordinator.scheduler.engine.residents import Residents
 from koordinator.scheduler.engine.selections import Selection
+from koordinator.scheduler.plugins.in_the_way import pods_in_domain
 from koordinator.scheduler.plugins.node_affinity import node_affinity, pods_own
 from koordinator.scheduler.plugins.owners import Owners
 from koordinator.scheduler.plugins.taint_toleration import tolerates_all
@@ -74,13 +76,25 @@ class _Hard:
         return [_too_full(one) for one in self.constraints]
 
 
+def _least(one: Constraint) -> int:
+    """The pods in the emptiest domain; none while there are fewer domains than the constraint wants."""
+    domains = one.domains
+    few = len(domains.present) < (one.wanted.min_domains or 1)
+    return 0 if few else int(domains.sums[domains.present].min())
+
+
 def _too_full(one: Constraint) -> Bools:
     """Per domain whether one more pod would be too many, compared with the emptiest domain."""
-    domains, wanted = one.domains, one.wanted
-    few = len(domains.present) < (wanted.min_domains or 1)
-    least = 0 if few else int(domains.sums[domains.present].min())
-    full: Bools = domains.sums > wanted.max_skew - one.own + least
+    full: Bools = one.domains.sums > one.wanted.max_skew - one.own + _least(one)
     return full
+
+
+def _would_do_alone(one: Constraint, row: int) -> bool:
+    """Whether a node without the label could take the pod as a domain of its own."""
+    domains, here = one.domains, one.domains.handle.tally.counts.values.item(row)
+    few = len(domains.present) + 1 < (one.wanted.min_domains or 1)
+    least = 0 if few else min([here, *domains.sums[domains.present].tolist()])
+    return bool(here + one.own - least <= one.wanted.max_skew)
 
 
 class _Soft:
@@ -141,6 +155,7 @@ class PodTopologySpread(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlug
 
     def __init__(self, cluster: Cluster, args: PodTopologySpreadArgs | None = None) -> None:
         args = args or PodTopologySpreadArgs()
+        self._cluster = cluster
         self.residents = cluster.shared(Residents)
         self.owners = cluster.shared(Owners)
         system = args.defaulting_type == "System"
@@ -244,6 +259,42 @@ class PodTopologySpread(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlug
 
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return [_REASONS[code]]
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """For each constraint that the node does not meet: let it be looser, or its domain emptier."""
+        hard: _Hard = state[self.name]
+        hard.view.refresh()
+        listed = self._constraints(pod, "DoNotSchedule")
+        found = []
+        for one, (_, selector) in zip(hard.constraints, listed, strict=True):
+            key, domain = one.wanted.topology_key, one.domains.label.values.item(row)
+            if not domain:
+                label = f"label {nodes.names[row]} with {key}, or " if _would_do_alone(one, row) else ""
+                found.append(Remedy("node", f"{label}do not spread over {key}", have=f"label {key}: absent"))
+            elif _too_full(one)[domain]:
+                found.append(self._looser(one, selector, pod, nodes, row))
+        return found
+
+    def _looser(self, one: Constraint, selector: Selector, pod: PodInfo, nodes: Columns, row: int) -> Remedy:
+        domains, skew = one.domains, one.wanted.max_skew
+        there, least = int(domains.at(slice(row, row + 1))[0]), _least(one)
+        excess = there + one.own - least - skew
+        key = one.wanted.topology_key
+        where = domain_named(key, nodes.labels_of(row)[key])
+        meant = lambda other: (  # noqa: E731
+            other.namespace == pod.namespace
+            and other.pod.metadata.deletion_timestamp is None
+            and selector.matches(other.pod.metadata.labels)
+        )
+        pods = pods_in_domain(self._cluster, domains, row, meant)
+        text = f"raise maxSkew over {key} from {skew} to {skew + excess}"
+        if pods:
+            which = pods_named(pods, there) if excess == there else f"of {pods_named(pods, there)}"
+            text += f", or move {count(excess, 'pod')} away from {where} ({which})"
+        fewest = f"the emptiest has {least}"
+        if len(domains.present) < (one.wanted.min_domains or 1):
+            fewest = f"{len(domains.present)} of at least {one.wanted.min_domains} domains exist"
+        return Remedy("other", text, 0.25 * excess, f"{where}: {count(there, 'pod')}, {fewest}, maxSkew {skew}", pods)
 
     # -- score ---------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from koordinator.scheduler.engine.events import Hint
 from koordinator.scheduler.engine.framework import Code, PreEnqueuePlugin, Status
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy
 
 
 class SchedulingGates(PreEnqueuePlugin):
@@ -20,3 +21,9 @@ class SchedulingGates(PreEnqueuePlugin):
             return None
         names = " ".join(gate.name for gate in gates)
         return Status(Code.UNSCHEDULABLE_AND_UNRESOLVABLE, (f"waiting for scheduling gates: [{names}]",), self.name)
+
+    def advice(self, pod: PodInfo) -> list[Remedy]:
+        """Whoever has gated the pod knows when it may go; a gate is never ours to remove."""
+        gates = pod.pod.spec.scheduling_gates or ()
+        text = "remove the scheduling gate {}, as whoever has set it does when it is time"
+        return [Remedy("other", text.format(gate.name), 2.0) for gate in gates]

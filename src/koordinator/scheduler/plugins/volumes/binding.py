@@ -26,7 +26,8 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
-from koordinator.scheduler.plugins.volumes import matching
+from koordinator.scheduler.engine.remedy import Remedy
+from koordinator.scheduler.plugins.volumes import advice, matching
 from koordinator.scheduler.plugins.volumes.known import ClaimRef, Volumes, claims_of
 
 _CONFLICT, _UNMATCHED, _NO_ROOM, _GONE = 1, 2, 4, 8
@@ -87,7 +88,8 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
         spec, name = claim.spec, claim.class_name
         ours = (name, repr(spec.resources), repr(spec.access_modes), spec.volume_mode, repr(spec.selector))
         selected = (claim.metadata.annotations or {}).get(SELECTED_NODE)
-        stock = (claim.key, known.volumes.version, tuple(known.promised.items())) if known.by_class.get(name) else None
+        choice = name in known.free or claim.key in known.reserved
+        stock = (claim.key, known.volumes.version, tuple(known.promised.items())) if choice else None
         return ours, selected, stock, known.classes.version, known.drivers.version, known.capacities.version
 
     def _claims(self, pod: PodInfo) -> _Claims:
@@ -104,8 +106,7 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
         return _Claims(bound, waiting)
 
     def _problem(self, ref: ClaimRef, claim: PersistentVolumeClaim, pod: PodInfo) -> str:
-        owners = claim.metadata.owner_references or ()
-        if ref.ephemeral and not any(one.controller and one.uid == pod.uid for one in owners):
+        if _foreign(ref, claim, pod):
             return f"PVC {claim.key} was not created for pod {pod.key} (pod is not owner)"
         if claim.metadata.deletion_timestamp is not None:
             return f'persistentvolumeclaim "{ref.name}" is being deleted'
@@ -143,6 +144,33 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
 
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return [reason for bit, reason in _REASONS.items() if code & bit]
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        claims: _Claims = state[self.name]
+        here, name, found = np.array([row]), nodes.names[row], []
+        for claim in claims.bound:
+            volume = self.volumes.volume_of(claim)
+            if volume is None:
+                found.append(advice.gone(claim))
+            elif not matching.reachable(volume, nodes, here)[0]:
+                found.append(advice.elsewhere(claim, volume))
+        for place in range(len(claims.waiting)):  # one more at a time: what the claims before have taken is not to be had
+            outcome = matching.outcome(self.volumes, claims.waiting[: place + 1], nodes, here)
+            claim = claims.waiting[place]
+            if outcome.lacking[place][0]:
+                tell = advice.no_room if outcome.made[place][0] else advice.no_volume
+                found.append(tell(claim, self.volumes, name))
+        return found
+
+    def advice(self, pod: PodInfo) -> list[Remedy]:
+        found = []
+        for ref in claims_of(pod.pod):
+            claim = self.volumes.claim(pod.namespace, ref.name)
+            if claim is None:
+                found.append(advice.missing(ref, pod))
+            elif self._problem(ref, claim, pod):
+                found.append(advice.unusable(claim, pod, self.volumes, foreign=_foreign(ref, claim, pod)))
+        return found
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         kinds = Happening.CLAIM | Happening.VOLUME | Happening.STORAGE
@@ -230,6 +258,12 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
             if self._clock.monotonic() >= until:
                 return _failed(f"binding volumes: not bound after {self._timeout} seconds")
             await self._clock.sleep(_POLL_SECONDS)
+
+
+def _foreign(ref: ClaimRef, claim: PersistentVolumeClaim, pod: PodInfo) -> bool:
+    """Whether the claim should have been made for this pod, and was not."""
+    owners = claim.metadata.owner_references or ()
+    return ref.ephemeral and not any(one.controller and one.uid == pod.uid for one in owners)
 
 
 def _missing(ref: ClaimRef, pod: PodInfo) -> str:

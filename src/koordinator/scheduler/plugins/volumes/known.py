@@ -48,17 +48,26 @@ class Volumes:
         self.capacities = objects.of(CSI_STORAGE_CAPACITIES, Happening.STORAGE)
         self.promised: dict[str, str] = {}
         """Volume name → key of the claim that a pod in flight wants bound to it."""
-        self.by_class: dict[str, dict[str, PersistentVolume]] = {}
+        self.free: dict[str, dict[str, PersistentVolume]] = {}
+        """Volumes that nobody has claimed, by class: few, where volumes are made when they are needed."""
+        self.reserved: dict[str, dict[str, PersistentVolume]] = {}
+        """Volumes by the key of the claim that they name."""
         self.volumes.hearing.append(self._sort_volume)
-        self._class_of: dict[str, str] = {}
+        self._sorted: dict[str, tuple[dict[str, dict[str, PersistentVolume]], str]] = {}
 
     def _sort_volume(self, volume: PersistentVolume, there: bool) -> None:
-        before = self._class_of.pop(volume.name, None)
-        if before is not None:
-            self.by_class[before].pop(volume.name, None)
+        if (before := self._sorted.pop(volume.name, None)) is not None:
+            shelves, key = before
+            del shelves[key][volume.name]
+            if not shelves[key]:
+                del shelves[key]
         if there:
-            name = self._class_of[volume.name] = volume.spec.storage_class_name
-            self.by_class.setdefault(name, {})[volume.name] = volume
+            ref = volume.spec.claim_ref
+            place = (
+                (self.free, volume.spec.storage_class_name) if ref is None else (self.reserved, f"{ref.namespace}/{ref.name}")
+            )
+            self._sorted[volume.name] = place
+            place[0].setdefault(place[1], {})[volume.name] = volume
 
     def claim(self, namespace: str, name: str) -> PersistentVolumeClaim | None:
         return self.claims.get(f"{namespace}/{name}")

@@ -9,7 +9,7 @@ import numpy as np
 from koordinator.api.core import Node
 from koordinator.api.storage import CSINode, PersistentVolume, PersistentVolumeClaim
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.engine.columns import Change, Column, Columns, Rows
+from koordinator.scheduler.engine.columns import Change, Column, Columns, Ints, Rows
 from koordinator.scheduler.engine.events import Happening, Hint
 from koordinator.scheduler.engine.framework import (
     SKIP,
@@ -20,6 +20,7 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import LISTED, Remedy, count, pods_named
 from koordinator.scheduler.plugins.volumes.known import Volumes, claims_of
 
 _NO_LIMIT = np.iinfo(np.int64).max
@@ -50,6 +51,15 @@ class Attachments:
         cluster.listeners.append(self)
         for placed in cluster.pods.values():
             self.pod_placed(placed.info, placed.node)
+
+    def using(self, node: str, driver: str) -> dict[Attached, list[str]]:
+        """The driver's volumes on a node, and the keys of the pods that use each."""
+        found: dict[Attached, list[str]] = {}
+        for placed in self._cluster.pods_on(node):
+            for one in self._of_pod.get(placed.info.uid, (0, ()))[1]:
+                if one[0] == driver:
+                    found.setdefault(one, []).append(placed.info.key)
+        return found
 
     def driver(self, name: str) -> _Driver:
         known = self.drivers.get(name)
@@ -192,13 +202,39 @@ class NodeVolumeLimits(PreFilterPlugin, FilterPlugin):
         wanted: list[_Wanted] = state[self.name]
         for name, fresh, there in wanted:
             driver = self.attachments.driver(name)
-            more = np.full(nodes.size, fresh, dtype=np.int64)
-            for one in there:
-                more += 1
-                more[list(self.attachments.rows.get(one, ()))] -= 1
-            adding = more[rows]
+            adding = self._adding(fresh, there, nodes)[rows]
             over |= (adding > 0) & (driver.used.values[rows] + adding > driver.limit.values[rows])
         return over.astype(np.int64)
+
+    def _adding(self, fresh: int, there: frozenset[Attached], nodes: Columns) -> Ints:
+        """Per row how many volumes the pod would bring."""
+        more: Ints = np.full(nodes.size, fresh + len(there), dtype=np.int64)
+        for one in there:
+            more[list(self.attachments.rows.get(one, ()))] -= 1
+        return more
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """Per driver so many volumes fewer, those first that the fewest pods use."""
+        found, wanted = [], set(self.attachments.attached(pod))
+        for name, fresh, there in state[self.name]:
+            driver = self.attachments.driver(name)
+            used, limit = driver.used.values.item(row), driver.limit.values.item(row)
+            adding = self._adding(fresh, there, nodes).item(row)
+            excess = used + adding - limit
+            if adding <= 0 or excess <= 0:
+                continue
+            using = self.attachments.using(nodes.names[row], name)
+            others = sorted((users for one, users in using.items() if one not in wanted), key=len)[:excess]
+            pods = tuple(dict.fromkeys(key for users in others for key in users))
+            changes = []
+            if len(others) < excess:  # the pod alone brings more than the node takes
+                changes.append(f"use {count(excess - len(others), 'volume')} of {name} fewer")
+            if others:
+                named = f"those of {pods_named(pods)}, say"
+                changes.append(f"detach {count(len(others), 'volume')} of {name} from {nodes.names[row]} ({named})")
+            have = f"{name}: {count(adding, 'volume')} more, {used} of {limit} attached"
+            found.append(Remedy("other", ", and ".join(changes), 2.0 * excess, have, pods[:LISTED]))
+        return found
 
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return ["node(s) exceed max volume count"]

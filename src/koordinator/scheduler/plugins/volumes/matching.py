@@ -30,6 +30,10 @@ class Outcome(NamedTuple):
     choices: list[Ints]
     unmatched: Bools
     no_room: Bools
+    lacking: list[Bools]
+    """Per claim, where it goes without."""
+    made: list[Bools]
+    """Per claim, where a volume could be made for it if there were room."""
 
 
 def requested(claim: PersistentVolumeClaim) -> int:
@@ -51,30 +55,31 @@ def reachable(volume: PersistentVolume, nodes: Columns, rows: Rows) -> Bools:
 
 
 def suitable(known: Volumes, claim: PersistentVolumeClaim) -> list[PersistentVolume]:
-    """Volumes that the claim could be bound to, smallest first; one that is reserved for it goes before all others."""
-    wanted, found = requested(claim), []
-    for volume in known.by_class.get(claim.class_name, {}).values():
-        reserved = volume.spec.claim_ref
-        if reserved is not None and not _is_for(volume, claim):
-            continue
-        if known.promised.get(volume.name, claim.key) != claim.key:
-            continue
-        if volume.metadata.deletion_timestamp is None and _fits(volume, claim) and capacity(volume) >= wanted:
-            found.append((reserved is None, capacity(volume), volume.name, volume))
-    return [one[-1] for one in sorted(found, key=lambda one: one[:3])]
+    """Volumes that the claim could be bound to, smallest first. One that is reserved for it stands alone: it has no choice."""
+    wanted = requested(claim)
+    for volume in known.reserved.get(claim.key, {}).values():
+        if _is_for(volume, claim) and volume.spec.storage_class_name == claim.class_name and _usable(volume, claim, wanted):
+            return [volume]
+    found = [
+        (capacity(volume), volume.name, volume)
+        for volume in known.free.get(claim.class_name, {}).values()
+        if known.promised.get(volume.name, claim.key) == claim.key and _usable(volume, claim, wanted) and _fits(volume, claim)
+    ]
+    return [one[-1] for one in sorted(found, key=lambda one: one[:2])]
 
 
 def _is_for(volume: PersistentVolume, claim: PersistentVolumeClaim) -> bool:
     ref = volume.spec.claim_ref
-    if ref is None or (ref.namespace, ref.name) != (claim.metadata.namespace, claim.name):
-        return False
-    return not ref.uid or ref.uid == claim.metadata.uid
+    return ref is not None and (not ref.uid or ref.uid == claim.metadata.uid)
+
+
+def _usable(volume: PersistentVolume, claim: PersistentVolumeClaim, wanted: int) -> bool:
+    mode = (claim.spec.volume_mode or "Filesystem") == (volume.spec.volume_mode or "Filesystem")
+    return mode and volume.metadata.deletion_timestamp is None and capacity(volume) >= wanted
 
 
 def _fits(volume: PersistentVolume, claim: PersistentVolumeClaim) -> bool:
-    if volume.spec.claim_ref is None and volume.status.phase not in ("", "Available"):
-        return False
-    if (volume.spec.volume_mode or "Filesystem") != (claim.spec.volume_mode or "Filesystem"):
+    if volume.status.phase not in ("", "Available"):
         return False
     if not set(claim.spec.access_modes or ()) <= set(volume.spec.access_modes or ()):
         return False
@@ -85,7 +90,7 @@ def outcome(known: Volumes, claims: Sequence[PersistentVolumeClaim], nodes: Colu
     """For claims that wait for their first consumer."""
     count = len(nodes.alive[rows])
     unmatched, no_room = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
-    candidates, choices = [], []
+    candidates, choices, lacking, makeable = [], [], [], []
     taken: list[tuple[str, Bools]] = []
     for claim in claims:
         chosen = np.full(count, -1, dtype=np.int64)
@@ -99,12 +104,15 @@ def outcome(known: Volumes, claims: Sequence[PersistentVolumeClaim], nodes: Colu
                 chosen[free] = place
                 taken.append((volume.name, free))
         made, room = _provisionable(known, claim, nodes, rows)
-        none = chosen < 0
-        unmatched |= none & ~made
-        no_room |= none & made & ~room
+        none = (chosen < 0) & ~(made & room)
+        first = none & ~(unmatched | no_room)  # the first claim that goes without gives the reason
+        unmatched |= first & ~made
+        no_room |= first & made
         candidates.append(volumes)
         choices.append(chosen)
-    return Outcome(candidates, choices, unmatched, no_room)
+        lacking.append(none)
+        makeable.append(made)
+    return Outcome(candidates, choices, unmatched, no_room, lacking, makeable)
 
 
 def _selected(claim: PersistentVolumeClaim) -> str:
@@ -118,10 +126,10 @@ def _provisionable(known: Volumes, claim: PersistentVolumeClaim, nodes: Columns,
     class_ = known.class_of(claim)
     if class_ is None or class_.provisioner in ("", NO_PROVISIONER):
         return np.zeros(count, dtype=np.bool_), np.ones(count, dtype=np.bool_)
+    allowed = _allowed(class_.allowed_topologies or [], nodes, rows)
     if node := _selected(claim):
-        here = nodes.node_names.values[rows] == nodes.node_names.id_of(node)
-        return here, np.ones(count, dtype=np.bool_)
-    return _allowed(class_.allowed_topologies or [], nodes, rows), _room(known, class_, requested(claim), nodes, rows)
+        allowed &= nodes.node_names.values[rows] == nodes.node_names.id_of(node)
+    return allowed, _room(known, class_, requested(claim), nodes, rows)
 
 
 def _allowed(topologies: Sequence[TopologyTerm], nodes: Columns, rows: Rows) -> Bools:

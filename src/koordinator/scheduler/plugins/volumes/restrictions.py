@@ -1,6 +1,7 @@
 """VolumeRestrictions: no two writers of one disk on a node, and one pod only for a ReadWriteOncePod claim."""
 
 from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,10 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy, pods_named
 from koordinator.scheduler.engine.residents import Feature, Residents, TallyHandle
+from koordinator.scheduler.plugins.in_the_way import pods_on_rows
+from koordinator.scheduler.plugins.volumes import advice
 from koordinator.scheduler.plugins.volumes.known import Volumes, claims_of
 
 _KIND = "VolumeRestrictions"
@@ -67,6 +71,7 @@ class VolumeRestrictions(PreFilterPlugin, FilterPlugin):
     are told apart by ``individual``, so nothing has to be reached for."""
 
     def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
         self.residents = cluster.shared(Residents)
         self.volumes = cluster.shared(Volumes)
         self.residents.describe(_KIND, self._features)
@@ -93,12 +98,16 @@ class VolumeRestrictions(PreFilterPlugin, FilterPlugin):
         for ref in set(claims_of(pod.pod)):
             yield self._user_of(f"{pod.namespace}/{ref.name}")
 
+    def _has(self, feature: Feature, pod: PodInfo) -> bool:
+        return feature in self._features(pod)
+
     def _user_of(self, claim: str) -> Feature:
         return self.residents.feature(_KIND, ("claim", claim))
 
     def _missing(self, pod: PodInfo) -> Status | None:
+        """Ephemeral claims are VolumeBinding's matter."""
         for ref in claims_of(pod.pod):
-            if self.volumes.claim(pod.namespace, ref.name) is None:
+            if not ref.ephemeral and self.volumes.claim(pod.namespace, ref.name) is None:
                 reason = f'persistentvolumeclaim "{ref.name}" not found'
                 return Status(Code.UNSCHEDULABLE_AND_UNRESOLVABLE, (reason,))
         return None
@@ -132,6 +141,25 @@ class VolumeRestrictions(PreFilterPlugin, FilterPlugin):
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return [_REASONS[code]]
 
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """Those who use a disk here, or a claim anywhere, would have to leave."""
+        found, mine = [], disks_of(pod.pod)
+        here = pods_on_rows(self._cluster, [row], lambda other: _clash(mine, disks_of(other.pod)))
+        if here:
+            text = f"move {pods_named(here)} away from {nodes.names[row]}, or share the disk for reading only"
+            found.append(Remedy("other", text, 2.0 * len(here), pods=here))
+        for key in self._in_use(pod):
+            feature = self._user_of(key)
+            users = np.flatnonzero(self.residents.having(feature).tally.counts.values[: nodes.size]).tolist()
+            pods = pods_on_rows(self._cluster, users, partial(self._has, feature))
+            text = f"end {pods_named(pods)}, or let claim {key} be used by more than one pod"
+            found.append(Remedy("other", text, 2.0 * len(pods), f"claim {key} is {_ONCE_POD}", pods))
+        return found
+
+    def advice(self, pod: PodInfo) -> list[Remedy]:
+        absent = (ref for ref in claims_of(pod.pod) if self.volumes.claim(pod.namespace, ref.name) is None)
+        return [advice.missing(ref, pod) for ref in absent]
+
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         return (Happening.POD_DELETE, self._let_go), (Happening.NODE_ADD | Happening.CLAIM, None)
 
@@ -143,3 +171,7 @@ class VolumeRestrictions(PreFilterPlugin, FilterPlugin):
         same_namespace = event.old.metadata.namespace == pod.namespace
         names = ({ref.name for ref in claims_of(one)} for one in (pod.pod, event.old))
         return bool(mine & theirs) or (same_namespace and bool(set.intersection(*names)))
+
+
+def _clash(mine: Sequence[Disk], theirs: Sequence[Disk]) -> bool:
+    return any(one.id == other.id and not (one.shared and other.shared) for one in mine for other in theirs)

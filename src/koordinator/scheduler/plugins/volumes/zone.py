@@ -1,6 +1,6 @@
 """VolumeZone: a pod goes where its volumes' zone and region labels allow."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
 )
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy
 from koordinator.scheduler.plugins.volumes.known import Volumes
 
 _GA = {
@@ -45,12 +46,10 @@ class VolumeZone(PreFilterPlugin, FilterPlugin):
 
     def _wanted(self, pod: PodInfo) -> Wanted:
         """Per label the values that a volume allows; a volume in several zones names them all."""
-        found = []
+        found: list[tuple[str, frozenset[str]]] = []
         for claim in self.volumes.of(pod):
             volume = self.volumes.volume_of(claim)
-            for key, value in (volume.labels if volume is not None else {}).items():
-                if (ga := _GA.get(key, key)) in _NAMES:
-                    found.append((ga, frozenset(value.split(_SEPARATOR))))
+            found += _places(volume.labels if volume is not None else {})
         return tuple(found)
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
@@ -74,9 +73,27 @@ class VolumeZone(PreFilterPlugin, FilterPlugin):
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         return ["node(s) had no available volume zone"]
 
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        """Each claim whose volume is in another zone or region."""
+        found, here, labels = [], np.array([row]), nodes.labels_of(row)
+        for claim in self.volumes.of(pod):
+            volume = self.volumes.volume_of(claim)
+            for key, values in _places(volume.labels if volume is not None else {}):
+                if not _one_of(nodes, _NAMES[key], values, here)[0]:
+                    where, short = " or ".join(sorted(values)), key.rpartition("/")[2]
+                    there = next((labels[name] for name in _NAMES[key] if name in labels), "none")
+                    text = f"use another claim than {claim.key}, whose volume {claim.spec.volume_name} is in {short} {where}"
+                    found.append(Remedy("other", text, 2.0, f"{nodes.names[row]} is in {short} {there}"))
+        return found
+
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         kinds = Happening.CLAIM | Happening.VOLUME | Happening.STORAGE
         return ((kinds | Happening.NODE_ADD | Happening.NODE_LABEL, None),)
+
+
+def _places(labels: Mapping[str, str]) -> Wanted:
+    known = ((_GA.get(key, key), value) for key, value in labels.items())
+    return tuple((key, frozenset(value.split(_SEPARATOR))) for key, value in known if key in _NAMES)
 
 
 def _one_of(nodes: Columns, names: tuple[str, ...], values: frozenset[str], rows: Rows) -> Bools:

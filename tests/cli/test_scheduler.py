@@ -1,9 +1,13 @@
 """`koord scheduler`: the Go scheduler's flags, one clear sentence for each wrong one, and who wins over whom."""
 
+from pathlib import Path
+
 import pytest
 
+from koordinator.cli import goflags
 from koordinator.cli.goflags import Misuse
 from koordinator.cli.scheduler import main, options_of
+from koordinator.cli.scheduler_flags import COMPATIBLE, FLAGS
 from koordinator.errors import ConfigInvalid
 
 HEAD = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
@@ -40,6 +44,7 @@ def test_our_deployments_arguments_are_understood():
     ("arguments", "message"),
     [
         (["run"], "\"koord-scheduler\" does not take any arguments, got ['run']"),
+        (["-s", "3", "run", "fast"], "\"koord-scheduler\" does not take any arguments, got ['run', 'fast']"),
         (["--prt=1"], "unknown flag: --prt; did you mean --port?"),
         (["--address", "here"], "--address here is an invalid IP address"),
         (["--port=70000"], "--port 70000 must be between 0 and 65535, inclusive. 0 for turning off insecure (HTTP) port"),
@@ -67,6 +72,44 @@ def test_the_file_decides_what_the_command_line_does_not(tmp_path):
     assert (found.election.name, found.qps, found.burst) == ("from-file", 7, 8)
     found = options(f"--config={file}", "--leader-elect=false", "--kube-api-qps=99", "--leader-elect-resource-name=flag")
     assert (found.leader_elect, found.qps, found.election.name) == (False, 99, "flag")
+
+
+def test_a_flag_about_the_election_leaves_the_rest_of_it_to_the_file(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(HEAD + "leaderElection: {leaseDuration: 30s, resourceName: from-file, resourceNamespace: there}\n")
+    election = options(f"--config={file}", "--leader-elect-renew-deadline=20s").election
+    assert (election.name, election.namespace) == ("from-file", "there")
+    assert (election.times.lease_duration, election.times.renew_deadline) == (30, 20)
+
+
+def test_the_rest_of_the_flags_reach_the_options(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(HEAD + "delayCacheUntilActive: true\nenableProfiling: false\n")
+    found = options(
+        f"--config={file}",
+        "--sync-barrier-pod-name=b",
+        "--sync-barrier-pod-namespace=n",
+        "--sync-hard-timeout=5s",
+        "--controller-plugins=-Coscheduling,*",
+        "--tls-min-version=VersionTLS13",
+        "--client-ca-file=ca.crt",
+        "--authorization-always-allow-paths=/healthz,/metrics",
+        "--authentication-token-webhook-cache-ttl=1m",
+        "--requestheader-allowed-names=front",
+    )
+    assert (found.barrier.key, found.barrier.timeout, found.controller_plugins) == ("n/b", 5, ("-Coscheduling", "*"))
+    assert (found.delay_cache, found.profiling, found.secure.min_version) == (True, False, "VersionTLS13")
+    access = found.secure.access
+    assert (access.client_ca_file, access.open_paths, access.lifetimes.token) == ("ca.crt", ("/healthz", "/metrics"), 60)
+    assert (access.headers.allowed, access.headers.name) == (("front",), ("x-remote-user",))
+
+
+def test_the_reference_names_every_flag_and_says_which_do_nothing():
+    text = (Path(__file__).parents[2] / "docs/reference/scheduler.md").read_text()
+    flags = FLAGS[: -len(goflags.LOG_FLAGS)]
+    assert [flag.name for flag in flags if f"`--{flag.name}`" not in text] == []
+    idle = text[text.index("## Flags without effect") :]
+    assert [flag.name for flag in flags if flag.about.startswith(COMPATIBLE) and f"`--{flag.name}`" not in idle] == []
 
 
 def test_a_broken_file_is_its_path_and_reason_and_exit_1(tmp_path, monkeypatch, capsys):

@@ -75,12 +75,18 @@ LOG_FLAGS = (
 """What klog takes; ``-`` and ``_`` in names are the same."""
 
 
-def parse(flags: Sequence[Flag], arguments: Sequence[str]) -> dict[str, Any]:
-    """Values by name, defaults filled in; the last of several wins. Raises Misuse naming the flag."""
+def parse(flags: Sequence[Flag], arguments: Sequence[str], others: list[str] | None = None) -> dict[str, Any]:
+    """Values by name, defaults filled in; the last of several wins. Raises Misuse naming the flag.
+
+    Arguments that are no flags are added to ``others``, where there is such a list.
+    """
     known = {_plain(flag.name): flag for flag in flags}
     found = {flag.name: flag.default for flag in flags}
     waiting = iter(arguments)
     for argument in waiting:
+        if others is not None and not argument.startswith("-"):
+            others.append(argument)
+            continue
         flag, given = _split(argument, known)
         if given is None:
             given = "true" if flag.switch else next(waiting, None)

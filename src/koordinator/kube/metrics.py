@@ -18,6 +18,15 @@ NO_ANSWER = "<error>"
 Labels = tuple[str, ...]
 
 
+class Tally(dict[Labels, float]):
+    """Numbers by label values."""
+
+    __slots__ = ()
+
+    def add(self, labels: Labels = (), number: float = 1) -> None:
+        self[labels] = self.get(labels, 0) + number
+
+
 class Histogram:
     """Counts per bucket and their sum, by label values."""
 

@@ -26,6 +26,7 @@ from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import WatchPlugin
 from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.hooks import StartPlugin
+from koordinator.scheduler.engine.meter import Meter
 from koordinator.scheduler.engine.objects import Objects
 from koordinator.scheduler.engine.queue import SchedulingQueue, Where
 from koordinator.scheduler.explain.controller import Explanations
@@ -69,15 +70,18 @@ class App:
 
     def __init__(self, store: Store, options: SchedulerOptions, clock: Clock, catalogue: Catalogue | None = None) -> None:
         self.store, self.options, self.clock = store, options, clock
-        self.metrics = Metrics()
+        self.metrics = Metrics(clock.monotonic)
         self.catalogue = catalogue or (with_entry_points() if options.entry_points else built_in())
         self.reading = current(options, self.catalogue)
         names = [profile.scheduler_name for profile in self.reading.configuration.profiles]
         self.recorder = Recorder(store, names[0], clock)
         self.reporter = Reporter(store, self.recorder, clock, self.metrics)
         cluster = Cluster()
-        handles = [Handle(cluster, store, clock, name, options.gates) for name in names]
+        handles = [Handle(cluster, store, clock, name, options.gates, self.metrics) for name in names]
         self.profiles = make_profiles(self.reading.configuration, self.catalogue, handles)
+        for profile in self.profiles:
+            for plugin in profile.plugins.values():
+                plugin.meter = Meter(profile.name, self.metrics.watch)
         self.profile = self.profiles[0]
         if not options.config:
             self.profile.names = tuple(options.scheduler_names)  # one profile for them all

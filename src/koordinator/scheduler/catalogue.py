@@ -73,8 +73,10 @@ def _stateless(type_: type[Plugin], make: Callable[[Any], Plugin], args: Kind) -
     """A plugin that remembers nothing but its arguments: it can be given others at any time."""
 
     def reconfigure(plugin: Plugin, new: Any) -> bool:
+        meter = plugin.meter
         plugin.__dict__.clear()
         plugin.__dict__.update(make(new).__dict__)
+        plugin.meter = meter
         return True
 
     return Entry(type_, lambda _handle, args: make(args), args, reconfigure)

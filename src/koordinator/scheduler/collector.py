@@ -1,17 +1,18 @@
 """The scheduler's metrics for Prometheus: made at each scrape from counters, queue and cluster."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from koordinator.api.resources import CPU, EPHEMERAL_STORAGE, MEMORY, PODS
 from koordinator.kube.client import Client
 from koordinator.kube.metrics import Collector as ClientCollector
-from koordinator.kube.metrics import Histogram
+from koordinator.kube.metrics import Histogram, Tally
 from koordinator.scheduler.engine.cycle import Scheduler
+from koordinator.scheduler.engine.meter import evaluations
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.queue import Where
-from koordinator.scheduler.metrics import Metrics
+from koordinator.scheduler.metrics import Family
 from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreemption
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from koordinator.scheduler.app import App
+    from koordinator.scheduler.engine.framework import Plugin
 
+_PREFIX = "scheduler_"
 _QUEUES = (Where.ACTIVE, Where.BACKOFF, Where.UNSCHEDULABLE, Where.GATED)
 
 
@@ -31,76 +34,59 @@ class Collector:
 
     def collect(self) -> "Iterator[Metric]":
         self._take_over()
-        yield from self._counters()
+        yield from self._of_the_queue()
         yield from self._gauges()
-        yield from _histograms(self._app.metrics)
+        for family in self._app.metrics.families.values():
+            yield _shown(family)
         if self._app.auditor is not None:
             yield from self._app.auditor.counted.families()
 
     def _take_over(self) -> None:
         """What others have noted down for us since the last scrape."""
         metrics, waiting = self._app.metrics, self._app.scheduler.waiting
-        for result, seconds in waiting.ended.items():
+        for how, seconds in waiting.ended.items():
             for one in seconds:
-                metrics.permit_wait.observe((result,), one)
+                metrics.permit_wait.observe(("Success" if how == "allowed" else "Unschedulable",), one)
         waiting.ended.clear()
         for plugin in self._preemptions():
             for victims in plugin.evicted.elements():
                 metrics.victims.observe((), victims)
             plugin.evicted.clear()
 
+    def _plugins(self) -> "Iterator[Plugin]":
+        for profile in dict.fromkeys(self._app.scheduler.profiles.values()):
+            yield from profile.plugins.values()
+
     def _preemptions(self) -> list[DefaultPreemption]:
-        profiles = dict.fromkeys(self._app.scheduler.profiles.values())
-        return [one for profile in profiles for one in profile.plugins.values() if isinstance(one, DefaultPreemption)]
+        return [plugin for plugin in self._plugins() if isinstance(plugin, DefaultPreemption)]
 
-    def _counters(self) -> "Iterator[Metric]":
-        from prometheus_client.core import CounterMetricFamily as Family
-        from prometheus_client.core import UntypedMetricFamily as Untyped
-
+    def _of_the_queue(self) -> "Iterator[Metric]":
         app = self._app
-        attempts = Family("scheduler_schedule_attempts", "Attempts to schedule pods, by result.", labels=["profile", "result"])
-        for labels, count in app.metrics.attempts.items():
-            attempts.add_metric(labels, count)
-        yield attempts
-        incoming = Family(
-            "scheduler_queue_incoming_pods", "Pods put into a queue, by what put them there.", labels=["queue", "event"]
+        text = "Pods put into a queue, by what put them there."
+        yield _counter("queue_incoming_pods_total", text, ("queue", "event"), app.scheduler.queue.incoming)
+        text = "Looks at which a pod took too long to be bound."
+        yield _counter(
+            "scheduling_timeout", text, ("profile",), {(name,): count for name, count in app.monitor.timeouts.items()}
         )
-        for queue_event, count in app.scheduler.queue.incoming.items():
-            incoming.add_metric(queue_event, count)
-        yield incoming
-        # untyped, because dashboards know it without the suffix of a counter
-        late = Untyped("scheduler_scheduling_timeout", "Looks at which a pod took too long to be bound.", labels=["profile"])
-        for profile, count in app.monitor.timeouts.items():
-            late.add_metric([profile], count)
-        yield late
-        preemptions = Family("scheduler_preemption_attempts", "Attempts to make room by evicting pods.")
-        preemptions.add_metric([], sum(plugin.attempts for plugin in self._preemptions()))
-        yield preemptions
+        attempts = sum(plugin.attempts for plugin in self._preemptions())
+        yield _counter("preemption_attempts_total", "Attempts to make room by evicting pods.", (), {(): attempts})
+        text = "How often a plugin was asked: for all nodes that had changed since it was asked last."
+        labels = ("plugin", "extension_point", "profile")
+        yield _counter("plugin_evaluation_total", text, labels, evaluations(self._plugins()))
 
     def _gauges(self) -> "Iterator[Metric]":
-        from prometheus_client.core import GaugeMetricFamily as Family
-
         app, cluster = self._app, self._app.scheduler.cluster
-        pending = Family("scheduler_pending_pods", "Pods that wait, by queue.", labels=["queue"])
-        for where in _QUEUES:
-            pending.add_metric([where.value], app.scheduler.queue.counts[where])
-        yield pending
-        size = Family("scheduler_scheduler_cache_size", "Nodes, pods and assumed pods in the cache.", labels=["type"])
-        for kind, count in (("nodes", len(cluster.columns)), ("pods", len(cluster.pods)), ("assumed_pods", cluster.assumed)):
-            size.add_metric([kind], count)
-        yield size
-        refused = Family("scheduler_unschedulable_pods", "Pods that a plugin refused.", labels=["plugin", "profile"])
-        for labels, count in self._refused().items():
-            refused.add_metric(labels, count)
-        yield refused
-        running = Family("scheduler_goroutines", "Work under way, by kind.", labels=["operation"])
-        running.add_metric(["binding"], app.binder.in_flight)
-        yield running
-        leading = Family("leader_election_master_status", "1 on the scheduler that leads.", labels=["name"])
-        leading.add_metric([app.profile.name], int(app.leading))
-        yield leading
+        pending = {(where.value,): app.scheduler.queue.counts[where] for where in _QUEUES}
+        yield _gauge("pending_pods", "Pods that wait, by queue.", ("queue",), pending)
+        sizes = {("nodes",): len(cluster.columns), ("pods",): len(cluster.pods), ("assumed_pods",): cluster.assumed}
+        yield _gauge("scheduler_cache_size", "Nodes, pods and assumed pods in the cache.", ("type",), sizes)
+        yield _gauge("unschedulable_pods", "Pods that a plugin refused.", ("plugin", "profile"), self._refused())
+        running = {("binding",): app.binder.in_flight}
+        yield _gauge("goroutines", "Work under way, by kind.", ("operation",), running)
+        leading = {(app.options.election.name,): int(app.leading)}
+        yield _gauge("leader_election_master_status", "1 on the scheduler that leads.", ("name",), leading, prefix="")
 
-    def _refused(self) -> Counter[tuple[str, str]]:
+    def _refused(self) -> Counter[tuple[str, ...]]:
         return Counter(
             (plugin, pod.profile.name)
             for pod in self._app.scheduler.queue
@@ -109,36 +95,41 @@ class Collector:
         )
 
 
-def _histograms(metrics: Metrics) -> "Iterator[Metric]":
-    profile = ["profile"]
-    families: tuple[tuple[str, str, list[str], Histogram], ...] = (
-        (
-            "scheduling_attempt_duration_seconds",
-            "One attempt, from the pop to the decision.",
-            [*profile, "result"],
-            metrics.attempt_duration,
-        ),
-        ("scheduling_algorithm_duration_seconds", "Finding a node.", profile, metrics.algorithm_duration),
-        (
-            "pod_scheduling_sli_duration_seconds",
-            "From the first time in the queue to bound.",
-            ["attempts"],
-            metrics.sli_duration,
-        ),
-        ("pod_scheduling_attempts", "Attempts that a pod took.", [], metrics.attempts_per_pod),
-        ("pod_scheduling_evaluated_nodes", "Nodes looked at for a pod that found one.", [], metrics.evaluated_nodes),
-        ("pod_scheduling_feasible_nodes", "Nodes that would have taken a pod that found one.", [], metrics.feasible_nodes),
-        ("permit_wait_duration_seconds", "How long pods waited at Permit.", ["result"], metrics.permit_wait),
-        ("preemption_victims", "Pods evicted for one.", [], metrics.victims),
-    )
-    for name, text, labels, histogram in families:
-        yield _family(name, text, labels, histogram)
+def _shown(family: Family) -> "Metric":
+    name, about, labels, shown = family
+    if isinstance(shown, Histogram):
+        return _histogram(name, about, labels, shown)
+    if isinstance(shown, Tally):
+        return _counter(name, about, labels, shown)
+    return _gauge(name, about, labels, shown())
 
 
-def _family(name: str, text: str, labels: list[str], histogram: Histogram) -> "Metric":
+def _counter(name: str, about: str, labels: tuple[str, ...], numbers: Mapping[tuple[str, ...], float]) -> "Metric":
+    """Untyped, when dashboards know it without the suffix of a counter."""
+    from prometheus_client.core import CounterMetricFamily, UntypedMetricFamily
+
+    kind = CounterMetricFamily if name.endswith("_total") else UntypedMetricFamily
+    family = kind(f"{_PREFIX}{name.removesuffix('_total')}", about, labels=labels)
+    for values, number in numbers.items():
+        family.add_metric(values, number)
+    return family
+
+
+def _gauge(
+    name: str, about: str, labels: tuple[str, ...], numbers: Mapping[tuple[str, ...], float], prefix: str = _PREFIX
+) -> "Metric":
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily(f"{prefix}{name}", about, labels=labels)
+    for values, number in numbers.items():
+        family.add_metric(values, number)
+    return family
+
+
+def _histogram(name: str, about: str, labels: tuple[str, ...], histogram: Histogram) -> "Metric":
     from prometheus_client.core import HistogramMetricFamily
 
-    family = HistogramMetricFamily(f"scheduler_{name}", text, labels=labels)
+    family = HistogramMetricFamily(f"{_PREFIX}{name}", about, labels=labels)
     for values, buckets, total in histogram.rows():
         family.add_metric(values, buckets, total)
     return family

@@ -45,10 +45,12 @@ class Loop:
         """Cycles for a few milliseconds; says whether more pods are ready."""
         app = self._app
         monotonic, schedule_one, binder = app.clock.monotonic, app.scheduler.schedule_one, app.binder
+        begin = app.metrics.watch.begin
         now = monotonic()
         until = now + BATCH_SECONDS
         while now < until and not binder.busy:
             app.reporter.started = now
+            begin()
             if not schedule_one():
                 return False
             if app.scheduler.waiting_for is not None:

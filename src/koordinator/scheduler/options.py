@@ -134,6 +134,13 @@ def election_of(configuration: LeaderElection) -> Election:
     return Election(namespace=configuration.resource_namespace, name=configuration.resource_name, times=times)
 
 
+def _kept(from_file: Election, flags: Election, given: frozenset[str]) -> Election:
+    """The file's election, but for the fields that the command line names."""
+    own = {name: getattr(flags, name) for name in ("namespace", "name") if f"election.{name}" in given}
+    times = {name: getattr(flags.times, name) for name in LeaseTimes.__struct_fields__ if f"election.{name}" in given}
+    return msgspec.structs.replace(from_file, times=msgspec.structs.replace(from_file.times, **times), **own)
+
+
 def with_configuration(options: SchedulerOptions, configuration: Configuration, given: frozenset[str]) -> SchedulerOptions:
     """The file decides what the command line did not: ``given`` names the options that it did."""
     client = configuration.client_connection
@@ -142,9 +149,9 @@ def with_configuration(options: SchedulerOptions, configuration: Configuration, 
         "qps": client.qps,
         "burst": client.burst,
         "leader_elect": configuration.leader_election.leader_elect,
-        "election": election_of(configuration.leader_election),
         "delay_cache": configuration.delay_cache_until_active,
         "profiling": configuration.enable_profiling,
     }
     decided = {name: value for name, value in from_file.items() if name not in given and value is not None}
-    return msgspec.structs.replace(options, **decided)
+    election = _kept(election_of(configuration.leader_election), options.election, given)
+    return msgspec.structs.replace(options, election=election, **decided)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.scheduler.engine.framework import Code, CycleState, PluginFailed, Status
 from koordinator.scheduler.engine.hooks import PATCH
+from koordinator.scheduler.engine.meter import watched
 from koordinator.scheduler.engine.pod import scheduler_name
 from koordinator.scheduler.engine.queue import QueuedPod
 
@@ -31,6 +32,8 @@ class BindFailed(NamedTuple):
 
     reason: str
     gone: bool = False
+    phase: str = "Bind"
+    """PreBind or Bind."""
 
 
 class Binder:
@@ -94,13 +97,13 @@ class Binder:
             return changed
         for plugin in pod.profile.pre_binds:
             try:
-                status = await plugin.pre_bind(state, pod.info, node)
+                status = await watched(plugin, "PreBind", plugin.pre_bind(state, pod.info, node))
             except ApiError:
                 raise
             except Exception as err:
                 raise PluginFailed(plugin.name, "PreBind", err) from err
             if status is not None and status.code is not Code.SKIP:
-                return BindFailed(_text(status, plugin.name, "PreBind"))
+                return BindFailed(_text(status, plugin.name, "PreBind"), phase="PreBind")
         return await self._patch(binding) or await self._through_binders(binding)
 
     @staticmethod
@@ -120,7 +123,7 @@ class Binder:
             if status is None:
                 return None
             if status.code is not Code.SKIP:
-                return BindFailed(f'running PreBindExtension plugin "{patcher.name}": {status.message}')
+                return BindFailed(f'running PreBindExtension plugin "{patcher.name}": {status.message}', phase="PreBind")
         return None
 
     @staticmethod
@@ -128,7 +131,7 @@ class Binder:
         pod, state, node = binding
         for plugin in pod.profile.binds:
             try:
-                status = await plugin.bind(state, pod.info, node)
+                status = await watched(plugin, "Bind", plugin.bind(state, pod.info, node))
             except ApiError:
                 raise
             except Exception as err:

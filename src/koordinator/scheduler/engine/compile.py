@@ -13,6 +13,7 @@ from koordinator.scheduler.engine.framework import (
     PluginFailed,
     PreFilterPlugin,
     PreFilterResult,
+    PreScorePlugin,
     ScorePlugin,
     Status,
     Verdict,
@@ -60,10 +61,7 @@ class Compiled:
     def _scores(self, profile: Profile, columns: Columns) -> list[tuple[ScorePlugin, int]]:
         skipped = set()
         for plugin in profile.pre_scores:
-            try:
-                status = plugin.pre_score(self.state, self.pod, columns)
-            except Exception as err:
-                raise PluginFailed(plugin.name, "PreScore", err) from err
+            status = _run_pre_score(plugin, self.state, self.pod, columns)
             if status is not None and status.code is Code.SKIP:
                 skipped.add(plugin.name)
         return [(plugin, weight) for plugin, weight in profile.scores if plugin.name not in skipped]
@@ -97,14 +95,36 @@ class Compiled:
 
 
 def _guarded(plugin: PreFilterPlugin, state: CycleState, pod: PodInfo, columns: Columns) -> PreFilterResult | None:
+    meter = plugin.meter
     try:
+        if meter is not None:
+            meter.pre_filter += 1
+            if meter.watch.on:
+                return meter.watch.timed(plugin.name, "PreFilter", plugin.pre_filter, state, pod, columns)
         return plugin.pre_filter(state, pod, columns)
     except Exception as err:
         raise PluginFailed(plugin.name, "PreFilter", err) from err
 
 
-def run_filter(plugin: FilterPlugin, compiled: Compiled, columns: Columns, rows: Rows) -> Verdict:
+def _run_pre_score(plugin: PreScorePlugin, state: CycleState, pod: PodInfo, columns: Columns) -> Status | None:
+    meter = plugin.meter
     try:
+        if meter is not None:
+            meter.pre_score += 1
+            if meter.watch.on:
+                return meter.watch.timed(plugin.name, "PreScore", plugin.pre_score, state, pod, columns)
+        return plugin.pre_score(state, pod, columns)
+    except Exception as err:
+        raise PluginFailed(plugin.name, "PreScore", err) from err
+
+
+def run_filter(plugin: FilterPlugin, compiled: Compiled, columns: Columns, rows: Rows) -> Verdict:
+    meter = plugin.meter
+    try:
+        if meter is not None:
+            meter.filter += 1
+            if meter.watch.on:
+                return meter.watch.timed(plugin.name, "Filter", plugin.filter, compiled.state, compiled.pod, columns, rows)
         return plugin.filter(compiled.state, compiled.pod, columns, rows)
     except Exception as err:
         raise PluginFailed(plugin.name, "Filter", err) from err

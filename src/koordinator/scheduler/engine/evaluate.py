@@ -276,7 +276,12 @@ class Restricted:
 
 
 def run_score(plugin: ScorePlugin, compiled: Compiled, columns: Columns, rows: Rows) -> Ints:
+    meter = plugin.meter
     try:
+        if meter is not None:
+            meter.score += 1
+            if meter.watch.on:
+                return meter.watch.timed(plugin.name, "Score", plugin.score, compiled.state, compiled.pod, columns, rows)
         return plugin.score(compiled.state, compiled.pod, columns, rows)
     except Exception as err:
         raise PluginFailed(plugin.name, "Score", err) from err

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from koordinator.clock import Clock
 from koordinator.kube.store import Store
 from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.numa.manager import TopologyManager
 
 if TYPE_CHECKING:
@@ -24,10 +25,18 @@ class Handle:
     """One per profile. ``gates`` are the names of the feature gates that are on."""
 
     def __init__(
-        self, cluster: Cluster, store: Store, clock: Clock, profile: str = "", gates: frozenset[str] = frozenset()
+        self,
+        cluster: Cluster,
+        store: Store,
+        clock: Clock,
+        profile: str = "",
+        gates: frozenset[str] = frozenset(),
+        metrics: Metrics | None = None,
     ) -> None:
         self.cluster, self.store, self.clock = cluster, store, clock
         self.profile, self.gates = profile, gates
+        self.metrics = metrics or Metrics()
+        """For numbers of the plugin's own."""
         self.nominator = cluster.nominator
         self.topology = TopologyManager(cluster)
         self.recorder: Recorder | None = None

@@ -11,7 +11,7 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Columns
 from koordinator.scheduler.engine.evaluate import Evaluation, Restricted
 from koordinator.scheduler.engine.framework import Code, CycleState, Diagnosis, Plugin, PluginFailed, Status
-from koordinator.scheduler.engine.hooks import PHASE, POST_FILTER, View
+from koordinator.scheduler.engine.hooks import PHASE, POST_FILTER, Plan, View
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.queue import QueuedPod
@@ -22,7 +22,10 @@ T = TypeVar("T")
 
 def run(plugin: Plugin, point: str, hook: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Raises PluginFailed, naming plugin and hook, for whatever the plugin raises."""
+    meter = plugin.meter
     try:
+        if meter is not None and meter.watch.on:
+            return meter.watch.timed(plugin.name, point, hook, *args, **kwargs)
         return hook(*args, **kwargs)
     except Exception as err:
         raise PluginFailed(plugin.name, point, err) from err
@@ -94,14 +97,28 @@ def before_score(profile: Profile, state: CycleState, pod: PodInfo) -> Status | 
     return None
 
 
-def preset(judged: Judged) -> Status | None:
-    """Sets the row when it is decided already: by a planner, by a promise, by preference. A status refuses the pod."""
+class AttemptFailed(Exception):
+    """The attempt ends with an error, in these words."""
+
+
+def preset(judged: Judged, *, jobs: bool = False) -> Status | Plan | None:
+    """Sets the row when it is decided already: by a planner, by a promise, by preference. A status refuses the pod.
+
+    A plan is for the whole job; without ``jobs`` only its word about this pod counts. Raises AttemptFailed if it has none.
+    """
     profile, chooser = judged.pod.profile, judged.chooser
     row_of = judged.evaluation.columns.row_of
     for finder in profile.finders:
         found = run(finder, "FindOneNodePlugin", finder.find_one_node, judged.state, judged.info)
         if isinstance(found, Status):
             return named(found, finder)
+        if isinstance(found, Plan):
+            if jobs:
+                return found
+            found = found.nodes.get(judged.info.key, "")
+        if found == "":
+            reason = f"succeeded but produced no node for pod {judged.info.key}"
+            raise AttemptFailed(f'FindOneNodePlugin "{finder.name}" {reason}')
         if found is not None:
             judged.chooser.restrict(frozenset((found,)))
             judged.row = row_of[found] if chooser.fits_on(found) else None

@@ -50,12 +50,17 @@ async def demo_nodes(world) -> None:
     await until(tainted, what="the controllers' taint on the cordoned node")
 
 
+DB = {"topologyKey": "disk", "labelSelector": {"matchLabels": {"app": "db"}}}
 REASONS = {
     "request": {"cpu": "20"},
     "taint": {"cpu": "30"},
     "affinity": {"nodeSelector": {"disk": "nvme"}},
     "cordoned": {"nodeSelector": {"kubernetes.io/hostname": "closed"}},
     "usage": {"cpu": "2"},
+    "port": {"containers": [{"name": "main", "image": "pause", "ports": [{"containerPort": 80, "hostPort": 8080}]}]},
+    "neighbour": {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [DB]}}},
+    "claim": {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]},
+    "gate": {"schedulingGates": [{"name": "example.com/quota"}]},
 }
 
 
@@ -65,8 +70,14 @@ async def test_koord_explain_says_why_and_the_smallest_change(world, reason):
     if reason == "usage":
         await world.usage("large", "12")
         await until(lambda: "nodeDelta" in world.get("/apis/v1/plugins/LoadAwareScheduling/node/large")[1])
+    if reason == "port":
+        await world.pod("web", **REASONS[reason])
+        await world.bound("web")
     await world.pod("p", **REASONS[reason])
-    await world.refused("p")
+    if reason == "gate":
+        await until(lambda: world.get(f"/apis/v1/explain/pods/{NAMESPACE}/p")[0] == 200)
+    else:
+        await world.refused("p")
     golden(reason, koord(world.data, "explain", "pod", f"{NAMESPACE}/p").stdout)
 
 

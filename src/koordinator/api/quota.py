@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from koordinator.api import keys, resources
-from koordinator.api.annotations import Annotation, As, Flag, Malformed, Plain, Texts
+from koordinator.api.annotations import Annotation, As, Flag, Malformed, Plain, Texts, or_default
 from koordinator.api.core import Quantities
 from koordinator.api.meta import REQUIRED, LabelSelector, Object, Struct
 
@@ -113,5 +113,4 @@ def shared_weight(quota: ElasticQuota) -> Quantities:
 
 def resource_keys(annotations: Texts | None) -> list[str]:
     """Resources that a profile keeps."""
-    found = RESOURCE_KEYS.read(annotations)
-    return DEFAULT_RESOURCE_KEYS if found is None or isinstance(found, Malformed) else found
+    return or_default(RESOURCE_KEYS.read(annotations), DEFAULT_RESOURCE_KEYS)

@@ -42,9 +42,3 @@ def without_owner(obj: Object, uid: str) -> list[dict[str, Any]]:
 def with_owner(obj: Object, reference: dict[str, Any]) -> list[dict[str, Any]]:
     """The object's references with this one added, or in the place of an older one to the same owner."""
     return [*without_owner(obj, reference["uid"]), reference]
-
-
-def owners_patch(obj: Object, references: list[dict[str, Any]]) -> dict[str, Any]:
-    """A merge patch to these references that fails when somebody wrote in between: lists are replaced whole."""
-    lock = {"resourceVersion": obj.metadata.resource_version, "uid": obj.metadata.uid}
-    return {"metadata": {"ownerReferences": references or None, **lock}}

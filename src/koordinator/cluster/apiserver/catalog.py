@@ -40,6 +40,3 @@ class Catalog:
     def of_key(self, key: str) -> Kind | None:
         """The kind that the store keeps under this name (any version)."""
         return next((kind for kind in self._kinds.values() if kind.key == key), None)
-
-    def of_kind(self, group: str, kind: str) -> Kind | None:
-        return next((known for known in self._kinds.values() if known.group == group and known.kind == kind), None)

@@ -13,6 +13,7 @@ from koordinator.cluster.controllers.hub import Hub
 from koordinator.cluster.controllers.objects import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from koordinator.cluster.controllers.view import View, namespace_of, orphans, owner_uid, ownerless_in
 from koordinator.kube.errors import ApiError
+from koordinator.kube.owners import is_controlled_by
 from koordinator.kube.workqueue import WorkQueue
 
 T = TypeVar("T", bound=Object)
@@ -58,7 +59,7 @@ def name_taken(
     Nothing when it is the owner's own, made a moment ago. ``resource`` is the owner's.
     """
     found = view.get(f"{change.namespace}/{change.body['metadata']['name']}")
-    if found is not None and found.owner is not None and found.owner.uid == owner.metadata.uid:
+    if found is not None and is_controlled_by(found, owner):
         return []
     return [status(resource, owner, {"collisionCount": (owner.status.collision_count or 0) + 1})]
 

@@ -13,7 +13,8 @@ from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
 from koordinator.cluster.controllers.daemon_placement import Belongs, Placement, node_of, tied, tolerations
 from koordinator.cluster.controllers.objects import CONTROLLER_REVISIONS, DAEMON_SETS, ControllerRevision, DaemonSet
-from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim, controller_reference
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim
+from koordinator.kube.owners import controller_reference
 
 BURST = 250
 """At most so many pods are made at once; the rest follows when these have been."""

@@ -6,8 +6,8 @@ from typing import Any
 from koordinator.api.registry import Resource
 from koordinator.cluster.controllers.changes import Change, Create, delete, patch
 from koordinator.cluster.controllers.objects import CONTROLLER_REVISIONS, ControllerRevision, DaemonSet, StatefulSet, Template
-from koordinator.cluster.controllers.ownership import controller_reference
 from koordinator.cluster.controllers.revisions import template_hash
+from koordinator.kube.owners import controller_reference
 
 HASH = "controller-revision-hash"
 HISTORY_LIMIT = 10

@@ -13,7 +13,7 @@ from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, guarded_status
 from koordinator.cluster.controllers.objects import JOBS, Job
 from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, Claim, claim
-from koordinator.kube.owners import controller_reference
+from koordinator.kube.owners import controller_reference, is_controlled_by
 
 BURST = 500
 BACKOFF_LIMIT = 6
@@ -81,7 +81,7 @@ def finished(job: Job) -> Condition | None:
 
 def _claim(job: Job, candidates: Iterable[Pod]) -> Claim[Pod]:
     if job.spec.selector is None:
-        return Claim([pod for pod in candidates if pod.owner and pod.owner.uid == job.metadata.uid], [])
+        return Claim([pod for pod in candidates if is_controlled_by(pod, job)], [])
     return claim(job, job.spec.selector, candidates, (JOBS, PODS))
 
 
@@ -133,7 +133,7 @@ def _end(view: View, verdict: Verdict) -> list[Change]:
 
 def _after_the_end(job: Job, candidates: Iterable[Pod], end: Condition, now: float) -> Outcome:
     """Take away stragglers, let go of the others, and after the time to live the job itself."""
-    mine = [pod for pod in candidates if pod.owner and pod.owner.uid == job.metadata.uid]
+    mine = [pod for pod in candidates if is_controlled_by(pod, job)]
     changes: list[Change] = [delete(PODS, pod) for pod in mine if pods_.is_active(pod)]
     changes += [tracking.release(pod) for pod in mine if tracking.tracked(pod) and not pods_.is_active(pod)]
     ttl = job.spec.ttl_seconds_after_finished

@@ -11,8 +11,6 @@ from koordinator.api.selectors import matches
 from koordinator.cluster.controllers.changes import Change, guarded
 from koordinator.kube.owners import controller_reference, with_owner, without_owner
 
-__all__ = ["LOOK_AGAIN_SECONDS", "Claim", "claim", "controller_reference"]
-
 T = TypeVar("T", bound=Object)
 
 LOOK_AGAIN_SECONDS = 1.0

@@ -19,7 +19,8 @@ from koordinator.cluster.controllers.objects import (
     StatefulSet,
     Template,
 )
-from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim, controller_reference
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim
+from koordinator.kube.owners import controller_reference
 
 POD_NAME, POD_INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
 

@@ -36,6 +36,7 @@ from koordinator.cluster.controllers.objects import (
 )
 from koordinator.cluster.controllers.view import namespace_of
 from koordinator.kube.errors import AlreadyExists, ApiError
+from koordinator.kube.owners import is_controlled_by
 from koordinator.kube.workqueue import WorkQueue
 
 TRACKED = "tracked"
@@ -234,7 +235,7 @@ class JobController(Base):
         if held is None:
             return Outcome([tracking.release(pod) for pod in self._pods.by_index(TRACKED, key)])
         outcome = job.reconcile(held, candidates(self._pods, held, held.spec.selector), self._clock.now())
-        left = [pod for pod in self._pods.by_index(TRACKED, key) if pod.owner is None or pod.owner.uid != held.metadata.uid]
+        left = [pod for pod in self._pods.by_index(TRACKED, key) if not is_controlled_by(pod, held)]
         return Outcome([*outcome.changes, *map(tracking.release, left)], outcome.again_after)
 
     def refused(self, key: str, change: Change, error: ApiError) -> list[Change]:

@@ -49,12 +49,6 @@ class HotFiles:
         if (descriptor := self._open.pop(path, None)) is not None:
             os.close(descriptor)
 
-    def forget_under(self, directory: str) -> None:
-        """Close everything below a directory that is gone or not of interest any more."""
-        prefix = directory.rstrip("/") + "/"
-        for path in [path for path in self._open if path.startswith(prefix)]:
-            self.forget(path)
-
     def close(self) -> None:
         for path in list(self._open):
             self.forget(path)

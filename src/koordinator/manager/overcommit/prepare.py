@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from koordinator.api import keys, quantity
-from koordinator.api.annotations import Malformed
+from koordinator.api.annotations import Malformed, or_default
 from koordinator.api.core import Node
 from koordinator.api.nodes import (
     ORIGIN_EXTENDED_ALLOCATABLE,
@@ -72,8 +72,7 @@ def remember(annotations: Mapping[str, str], total: Mapping[str, int | None]) ->
     text = ORIGIN_EXTENDED_ALLOCATABLE.write(OriginAllocatable(resources=ours))
     if annotations.get(ORIGIN) in (text, None):  # the usual case, without decoding
         return text
-    found = ORIGIN_EXTENDED_ALLOCATABLE.read(annotations)
-    origin = OriginAllocatable() if found is None or isinstance(found, Malformed) else found
+    origin = or_default(ORIGIN_EXTENDED_ALLOCATABLE.read(annotations), OriginAllocatable())
     return ORIGIN_EXTENDED_ALLOCATABLE.write(OriginAllocatable(resources={**(origin.resources or {}), **ours}))
 
 

@@ -39,7 +39,6 @@ class Rules:
     fields: frozenset[str] = frozenset()  # field selectors beyond name and namespace
     columns: tuple[Column, ...] = ()
     has_status = False
-    keeps_posted_status = False  # create stores the status that was posted
     generation = False  # metadata.generation counts changes of the spec
     unconditional_update = True  # PUT without a resource version is allowed
     strategic = True  # knows strategic merge patch

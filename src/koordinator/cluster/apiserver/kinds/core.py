@@ -42,7 +42,6 @@ class NodeRules(Rules):
     columns = columns.NODES
     model = core.Node
     has_status = True
-    keeps_posted_status = True
     fields = selectable.NODES.names
 
     def index(self, obj: Json) -> dict[str, str]:

@@ -15,7 +15,6 @@ from koordinator.cluster.nodes.process.plan import Board, Outcome, Plan, Record,
 from koordinator.cluster.nodes.process.podspec import ProcessPod, RawPod, is_sidecar
 from koordinator.cluster.nodes.process.runtime import Attempt
 
-OWN_CONDITIONS = ("Initialized", "Ready", "ContainersReady")
 Conditions = list[dict[str, Any]]
 
 

@@ -20,6 +20,7 @@ ALL = (
     "statefulset",
     "job",
     "disruption",
+    "resourceclaim",
     "garbage",
     "namespace",
     "node-lifecycle",
@@ -85,7 +86,7 @@ def check(options: ControllersOptions) -> None:
 
 def build(hub: Hub, options: ControllersOptions, clock: Clock) -> list[Controller]:
     """The controllers that were asked for. The garbage collector comes last: it takes the views as the others typed them."""
-    from koordinator.cluster.controllers import collector, namespaces, nodewatch, workloads
+    from koordinator.cluster.controllers import collector, namespaces, nodewatch, resourceclaim, workloads
 
     makers: dict[str, Callable[[], Any]] = {
         "deployment": lambda: workloads.DeploymentController(hub, clock),
@@ -94,6 +95,7 @@ def build(hub: Hub, options: ControllersOptions, clock: Clock) -> list[Controlle
         "statefulset": lambda: workloads.StatefulSetController(hub, clock),
         "job": lambda: workloads.JobController(hub, clock),
         "disruption": lambda: workloads.DisruptionController(hub, clock),
+        "resourceclaim": lambda: resourceclaim.ResourceClaimController(hub, clock),
         "namespace": lambda: namespaces.NamespaceController(hub, clock),
         "node-lifecycle": lambda: nodewatch.NodeLifecycleController(
             hub, clock, options.node_monitor_grace_seconds, options.eviction_pace

@@ -1,4 +1,5 @@
-"""What koordlet would report of a hollow node's hardware: NUMA zones and CPUs (NodeResourceTopology), GPUs (Device). Pure.
+"""What a hollow node's hardware is reported as: NUMA zones and CPUs (NodeResourceTopology) and GPUs (Device) as koordlet would,
+and the GPUs once more as a driver of dynamic resource allocation would (ResourceSlice). Pure.
 
 Every zone is a socket of its own. CPUs are numbered core by core, both threads of a core next to each other; GPUs hang in pairs
 on a PCIe switch and are spread over the zones in order.
@@ -11,7 +12,7 @@ from typing import Any
 
 from koordinator.api import cpuset, keys, numa, quantity
 from koordinator.api.meta import format_time
-from koordinator.api.registry import DEVICES, NODE_RESOURCE_TOPOLOGIES
+from koordinator.api.registry import DEVICES, NODE_RESOURCE_TOPOLOGIES, RESOURCE_SLICES
 from koordinator.api.resources import CPU, GPU_CORE, GPU_MEMORY, GPU_MEMORY_RATIO, MEMORY
 from koordinator.cluster.nodes.hollow_fleet import Member
 from koordinator.cluster.nodes.hollow_lives import PREFIX
@@ -22,6 +23,8 @@ DIGEST = f"{PREFIX}hardware"
 THREADS = 2
 GPUS_PER_SWITCH = 2
 DRIVER = "550.54.15"
+DRA_DRIVER = "gpu.nvidia.com"
+"""Who publishes the GPUs as devices that pods can claim."""
 
 Json = dict[str, Any]
 
@@ -159,6 +162,40 @@ def _gpu(member: Member, shape: Shape, minor: int, now: float) -> Json:
         },
         "conditions": [healthy],
     }
+
+
+def slice_name(node: str) -> str:
+    return f"{node}-{DRA_DRIVER}"
+
+
+def resource_slice(member: Member, shape: Shape, uid: str) -> Json | None:
+    """The node's GPUs as devices that pods can claim; None when it has none."""
+    if not shape.gpus:
+        return None
+    return {
+        "apiVersion": RESOURCE_SLICES.api_version,
+        "kind": RESOURCE_SLICES.kind,
+        "metadata": _metadata(member, shape, uid) | {"name": slice_name(member.name)},
+        "spec": {
+            "driver": DRA_DRIVER,
+            "nodeName": member.name,
+            "pool": {"name": member.name, "generation": 1, "resourceSliceCount": 1},
+            "devices": [_claimable(member, shape, minor) for minor in range(shape.gpus)],
+        },
+    }
+
+
+def _claimable(member: Member, shape: Shape, minor: int) -> Json:
+    attributes: Json = {
+        "type": {"string": "gpu"},
+        "uuid": {"string": gpu_id(member, minor)},
+        "index": {"int": minor},
+        "numa": {"int": minor * shape.numa // shape.gpus},
+        "driverVersion": {"version": DRIVER},
+    }
+    if shape.gpu_model:
+        attributes["productName"] = {"string": shape.gpu_model}
+    return {"name": f"gpu-{minor}", "attributes": attributes, "capacity": {"memory": {"value": shape.gpu_memory_each}}}
 
 
 def gpu_id(member: Member, minor: int) -> str:

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from koordinator.api.meta import Object
-from koordinator.api.registry import DEVICES, NODE_RESOURCE_TOPOLOGIES, Resource
+from koordinator.api.registry import DEVICES, NODE_RESOURCE_TOPOLOGIES, RESOURCE_SLICES, Resource
 from koordinator.clock import Clock
 from koordinator.cluster.nodes import hollow_hardware
 from koordinator.cluster.nodes.hollow_fleet import Fleet
@@ -33,9 +33,12 @@ class Inventory:
 
     async def look(self) -> None:
         """Take over what an earlier run has written. Not needed where there was none."""
-        for resource in (NODE_RESOURCE_TOPOLOGIES, DEVICES):
+        for resource in (NODE_RESOURCE_TOPOLOGIES, DEVICES, RESOURCE_SLICES):
             bare = _bare(resource)
-            page = await self._store.list(bare)
+            try:
+                page = await self._store.list(bare)
+            except NotFound:  # the cluster does not know the kind
+                continue
             self._held[resource.plural] = {
                 obj.name for obj in page.items if obj.annotations.get(hollow_hardware.DIGEST) == self._digest
             }
@@ -49,7 +52,7 @@ class Inventory:
     def forget(self, name: str) -> None:
         self._uids.pop(name, None)
         for held in self._held.values():
-            held.discard(name)
+            held.difference_update((name, hollow_hardware.slice_name(name)))
 
     async def run(self) -> None:
         await self._queue.run(self._write, WORKERS)
@@ -60,11 +63,15 @@ class Inventory:
             return
         shape = self._fleet.shape
         await self._put(NODE_RESOURCE_TOPOLOGIES, name, hollow_hardware.topology(member, shape, uid))
-        found = hollow_hardware.devices(member, shape, uid, self._clock.now())
-        if found is not None:
-            await self._put(DEVICES, name, found)
-        elif DEVICES.plural in self._held:
-            await ignoring_gone(self._store.delete(DEVICES, name))  # an earlier run of this node may have had some
+        await self._put_or_not(DEVICES, name, hollow_hardware.devices(member, shape, uid, self._clock.now()))
+        slice_ = hollow_hardware.resource_slice(member, shape, uid)
+        await self._put_or_not(RESOURCE_SLICES, hollow_hardware.slice_name(name), slice_)
+
+    async def _put_or_not(self, resource: Resource[Any], name: str, body: dict[str, Any] | None) -> None:
+        if body is not None:
+            await self._put(resource, name, body)
+        elif resource.plural in self._held:
+            await ignoring_gone(self._store.delete(resource, name))  # an earlier run of this node may have had some
 
     async def _put(self, resource: Resource[Any], name: str, body: dict[str, Any]) -> None:
         if name in self._held.get(resource.plural, ()):

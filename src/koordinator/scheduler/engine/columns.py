@@ -6,6 +6,7 @@ vectors computed from the columns learns in O(what changed) which rows to comput
 Guarantees: a row number stays with its node until the node is deleted; a reused row starts clean; growth keeps all values.
 """
 
+from array import array
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
@@ -38,6 +39,8 @@ class Change:
 
 
 _CHANGE_BITS = 8
+_MANY = 32
+"""From so many changes on, arrays are worth their while."""
 _FIRST_RESOURCES = (PODS, CPU, MEMORY, EPHEMERAL_STORAGE)
 PODS_COLUMN, CPU_COLUMN, MEMORY_COLUMN = 0, 1, 2
 
@@ -134,7 +137,7 @@ class Columns:
         self._unschedulable = self.column(np.bool_)
         self._taint_set = self.column(np.int32)
         self.node_names = self._label_column()
-        self._journal: list[int] = []
+        self._journal = array("q")
         self._base = 0
         self._bind_views()
 
@@ -305,6 +308,9 @@ class Columns:
         entries = self._journal[start:]
         if len(entries) == 1:
             return [entries[0] >> _CHANGE_BITS], entries[0] & Change.ALL
+        if len(entries) > _MANY:
+            moved = np.frombuffer(entries, dtype=np.int64)
+            return list(dict.fromkeys((moved >> _CHANGE_BITS).tolist())), int(np.bitwise_or.reduce(moved)) & Change.ALL
         kinds = 0
         for entry in entries:
             kinds |= entry

@@ -73,7 +73,7 @@ class Reporter:
         self.monitor.ended(pod.info.uid)
         if self.auditor is not None:
             self.auditor.failed(pod, diagnosis.post_filter_message)
-        if self.trace is not None and self.trace.flags.watching:
+        if self.trace is not None and self.trace.wanted:
             self.trace.refused(pod, diagnosis)
 
     def error(self, pod: QueuedPod, message: str) -> None:

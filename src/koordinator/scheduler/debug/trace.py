@@ -10,7 +10,8 @@ from koordinator.api.meta import format_time
 from koordinator.clock import Clock
 from koordinator.scheduler.debug.flags import Flags
 from koordinator.scheduler.engine.evaluate import Evaluation, Restricted
-from koordinator.scheduler.engine.framework import Diagnosis, Status
+from koordinator.scheduler.engine.framework import Diagnosis
+from koordinator.scheduler.engine.notes import Notes, Processors
 from koordinator.scheduler.engine.queue import QueuedPod
 from koordinator.scheduler.explain.answers import Group, NodeVerdict
 from koordinator.scheduler.explain.explainer import Explainer
@@ -29,7 +30,13 @@ class Trace:
     ) -> None:
         self._reporter = reporter
         self.explainer, self.flags, self._clock, self._most = explainer, flags, clock, queue_size
+        self._processors = explainer.scheduler.cluster.shared(Processors).by_name
         self._waiting = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants to know of refused pods."""
+        return self.flags.watching or bool(self._processors)
 
     def chosen(self, pod: QueuedPod, evaluation: Evaluation | Restricted, row: int) -> None:
         """A pod has got a node."""
@@ -50,28 +57,44 @@ class Trace:
             judged = self.explainer.judged(pod)
             if isinstance(judged, Judged):
                 self._log_refusals(pod, judged)
-        if not flags.diagnosis:
+        if not flags.diagnosis and not self._processors:
             return
+        at = format_time(self._clock.now())
         if flags.diagnosis_blocking:
-            self._dump(pod, diagnosis)
+            self._dump(pod, diagnosis, at)
         elif self._waiting >= self._most:
             log.warning("diagnosis of %s is not dumped: %d others wait", pod.info.key, self._waiting)
         else:
             self._waiting += 1
-            asyncio.get_running_loop().call_soon(self._dump_later, pod, diagnosis)
+            asyncio.get_running_loop().call_soon(self._dump_later, pod, diagnosis, at)
 
-    def _dump_later(self, pod: QueuedPod, diagnosis: Diagnosis) -> None:
+    def _dump_later(self, pod: QueuedPod, diagnosis: Diagnosis, at: str) -> None:
         self._waiting -= 1
-        self._dump(pod, diagnosis)
+        self._dump(pod, diagnosis, at)
 
-    def _dump(self, pod: QueuedPod, diagnosis: Diagnosis) -> None:
+    def _dump(self, pod: QueuedPod, diagnosis: Diagnosis, at: str) -> None:
         try:
-            judged = self.explainer.judged(pod)
+            body = as_json(pod, diagnosis, self._groups(diagnosis), at)
         except Exception:  # a plugin's bug has been told already; a dump must not stop anything
             log.exception("diagnosis of %s is not dumped", pod.info.key)
             return
-        groups = [] if isinstance(judged, Status) else judged.groups()
-        log.info("%s", dump_line(pod, diagnosis, groups, format_time(self._clock.now())))
+        if self.flags.diagnosis:
+            log.info("%s", dump_line(pod, body))
+        for name, process in self._processors.items():
+            try:
+                process(body)
+            except Exception:  # as above
+                log.exception("diagnosis processor %s for pod %s", name, pod.info.key)
+
+    @staticmethod
+    def _groups(diagnosis: Diagnosis) -> list[Group]:
+        """Nodes that were looked at by their first objection. What Reserve and Permit refuse, without naming the node."""
+        if diagnosis.pre_filter_message:
+            return []
+        if diagnosis.evaluation is not None:
+            return Judged(diagnosis.evaluation).groups(excluded=False)
+        plugins = " ".join(sorted(diagnosis.plugins))
+        return [Group(plugin=plugins, reason=reason, preempt_might_help=True, nodes=[]) for reason in diagnosis.reasons]
 
     def _log_refusals(self, pod: QueuedPod, judged: Judged) -> None:
         for group in judged.groups():
@@ -100,25 +123,38 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def dump_line(pod: QueuedPod, diagnosis: Diagnosis, groups: Sequence[Group], timestamp: str) -> str:
-    """One line, the JSON after the dollar sign."""
-    info = pod.info
+def as_json(pod: QueuedPod, diagnosis: Diagnosis, groups: Sequence[Group], timestamp: str) -> dict[str, Any]:
+    """A diagnosis in the protocol's words."""
+    noted = diagnosis.notes or Notes()
     body: dict[str, Any] = {
         "timestamp": timestamp,
-        "questionedKey": info.key,
-        "nominatedNode": getattr(info.pod.status, "nominated_node_name", None) or "",
+        "questionedKey": noted.questioned_key or pod.info.key,
+        "nominatedNode": pod.info.pod.status.nominated_node_name or "",
         "preFilterMessage": diagnosis.pre_filter_message,
-        "topologyKeyToExplain": "",
-        "isRootCausePod": True,
+        "topologyKeyToExplain": noted.topology_key,
+        "isRootCausePod": noted.root_cause,
         "scheduleDiagnosis": {
-            "alreadyWaitForBound": 0,
-            "nodeOfferSlot": {},
+            "alreadyWaitForBound": noted.already_wait_for_bound,
+            "nodeOfferSlot": noted.node_offer_slot,
             "nodeFailedDetails": [failed_detail(group) for group in groups],
         },
     }
-    if diagnosis.post_filter_message:
-        body["preemptionDiagnosis"] = {"failedMessage": diagnosis.post_filter_message}
-    return f"dump diagnosis for {info.key}, targetPod: {info.key}/{info.uid}: ${json.dumps(body, separators=(',', ':'))}"
+    preemption = {
+        "dryRunFilterDiagnosis": noted.dry_run,
+        "otherDiagnosis": noted.other,
+        "failedMessage": diagnosis.post_filter_message,
+    }
+    if any(preemption.values()):
+        body["preemptionDiagnosis"] = {name: value for name, value in preemption.items() if value}
+    if noted.suggestion is not None:
+        body["suggestion"] = {"type": noted.suggestion.type, "message": noted.suggestion.message}
+    return body
+
+
+def dump_line(pod: QueuedPod, body: dict[str, Any]) -> str:
+    """One line, the JSON after the dollar sign."""
+    text = json.dumps(body, separators=(",", ":"))
+    return f"dump diagnosis for {body['questionedKey']}, targetPod: {pod.info.key}/{pod.info.uid}: ${text}"
 
 
 def failed_detail(group: Group) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Protocol
 
 from koordinator.api import features
+from koordinator.scheduler.engine import notes
 from koordinator.scheduler.engine.binding import BindFailed, Binding, obstacle
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.commit import Committer
@@ -218,25 +219,26 @@ class Scheduler:
         profile, state = pod.profile, CycleState()
         info: PodInfo | Status = pod.info if profile.simple else transformed(profile, state, pod.info)
         if isinstance(info, Status):
-            return self._of_status(info)
+            return self._of_status(info, state)
         evaluation = self._evaluators[id(profile)].evaluate(info)
         if isinstance(evaluation, Status):
-            return self._of_status(evaluation)
+            return self._of_status(evaluation, state)
         state |= evaluation.state
         refused = pod_checks(profile, state, info, self.cluster.columns)
         if refused is None and not profile.simple:
             refused = after_pre_filter(profile, state, info, evaluation) or before_score(profile, state, info)
         if refused is not None:
-            return self._of_status(refused)
+            return self._of_status(refused, state)
         judged = Judged(self.cluster, pod, info, state, evaluation)
         refused = preset(judged)
-        return judged if refused is None else self._of_status(refused)
+        return judged if refused is None else self._of_status(refused, state)
 
-    def _of_status(self, status: Status) -> Diagnosis:
+    def _of_status(self, status: Status, state: CycleState) -> Diagnosis:
         """A PreFilter refusal concerns all nodes alike. Raises PluginFailed when it was an error."""
         if status.code is Code.ERROR:
             raise PluginFailed(status.plugin, "PreFilter", RuntimeError(status.message))
-        return Diagnosis(len(self.cluster.columns), plugins={status.plugin}, pre_filter_message=status.message)
+        noted = state.get(notes.KEY)
+        return Diagnosis(len(self.cluster.columns), plugins={status.plugin}, pre_filter_message=status.message, notes=noted)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 

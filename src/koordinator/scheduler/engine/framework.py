@@ -22,6 +22,7 @@ import numpy as np
 from koordinator.api.registry import Resource
 from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, Rows
 from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.scheduler.engine.notes import Notes
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.remedy import Remedy
 
@@ -222,6 +223,17 @@ class PreBindPlugin(Plugin):
         raise NotImplementedError
 
 
+class PatientPreBindPlugin(PreBindPlugin):
+    """Has others do something before the pod is bound, which may take minutes: ``pre_bind`` asks for it and must not wait."""
+
+    async def wait(self, state: CycleState, pod: PodInfo, node: str) -> Status | None:
+        """Return once it is done, or has failed. Only called after a ``pre_bind`` that said None.
+
+        Pods that wait keep no other from being bound, however many there are.
+        """
+        raise NotImplementedError
+
+
 class BindPlugin(Plugin):
     async def bind(self, state: CycleState, pod: PodInfo, node: str) -> Status | None:
         """Bind the pod. Raises ApiError when the API server refuses; SKIP leaves it to the next plugin."""
@@ -298,6 +310,8 @@ class Diagnosis(msgspec.Struct):
     """The node that PostFilter promises the pod; empty to take a promise back, None to leave it as it is."""
     evaluation: Any = None
     """The ``Evaluation`` (or ``Restricted``) that found no node: for PostFilter plugins that ask further."""
+    notes: Notes | None = None
+    """What plugins noted down in the attempt."""
 
     @property
     def message(self) -> str:
@@ -308,6 +322,6 @@ class Diagnosis(msgspec.Struct):
         elif self.reasons:
             counted = sorted(f"{count} {reason}" for reason, count in self.reasons.items())
             text += f" {', '.join(counted)}."
-        if self.post_filter_message:
-            text += f" {self.post_filter_message}"
-        return text
+        suggestion = "" if self.notes is None or self.notes.suggestion is None else str(self.notes.suggestion)
+        told = ", ".join(filter(None, (self.post_filter_message, suggestion)))
+        return f"{text} {told}" if told else text

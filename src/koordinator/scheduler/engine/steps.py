@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from koordinator.scheduler.engine import notes
 from koordinator.scheduler.engine.choose import Chooser
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Columns
@@ -163,6 +164,7 @@ def post_filter(pod: QueuedPod, judged: Judged) -> Diagnosis:
         diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
     with _phase(POST_FILTER, judged.state, judged.evaluation.compiled.state):
         diagnosis.post_filter_message = ", ".join(filter(None, _messages(pod, judged, diagnosis)))
+    diagnosis.notes = judged.state.get(notes.KEY)
     for after in pod.profile.after_post_filters:
         run(after, "AfterPostFilter", after.after_post_filter, judged.state, judged.info, diagnosis)
     return diagnosis

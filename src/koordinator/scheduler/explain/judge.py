@@ -41,12 +41,12 @@ class Judged:
 
     # -- objections ----------------------------------------------------------------------------------------------------
 
-    def groups(self) -> list[Group]:
-        """Nodes by their first objection, sorted by plugin and reason."""
+    def groups(self, *, excluded: bool = True) -> list[Group]:
+        """Nodes by their first objection, sorted by plugin and reason. ``excluded``: with those that PreFilter left out."""
         found: dict[tuple[str, str, bool], list[str]] = {}
         names = self.columns.names
         blamed = " ".join(self.compiled.restricting)
-        for row in self.excluded.tolist():
+        for row in self.excluded.tolist() if excluded else ():
             found.setdefault((blamed, self.compiled.excluded_reason, False), []).append(names[row])
         for place in self.refused.tolist():
             first = next(index for index, codes in enumerate(self.codes) if codes[place])

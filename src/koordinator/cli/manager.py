@@ -9,7 +9,10 @@ from koordinator.cli.component import Component
 from koordinator.cli.goflags import Flag, Misuse, duration, many, number, switch, text, whole
 
 if TYPE_CHECKING:
+    from koordinator.manager.controllers.colocationprofile import ProfileSettings
     from koordinator.manager.options import Address, ManagerOptions, WebhookOptions
+    from koordinator.manager.webhooks.bindings import BindingRules
+    from koordinator.manager.webhooks.quotas.admission import Retries
 
 _BYPASS = "koordinator.sh/binding-admission-bypass"
 _PLUGINS = "MidResource,BatchResource,CPUNormalization,ResourceAmplification,GPUDeviceResource,RDMADeviceResource"
@@ -85,10 +88,7 @@ COMPONENT = Component("manager", _HELP, FLAGS, _serve, script_misuse=2)
 def options_of(flags: Mapping[str, Any], environment: Mapping[str, str]) -> "ManagerOptions":
     """Raises Misuse, or ConfigInvalid for a wrong gate."""
     from koordinator.api import features
-    from koordinator.manager.controllers.colocationprofile import ProfileSettings
     from koordinator.manager.options import ManagerOptions
-    from koordinator.manager.webhooks.bindings import BindingRules
-    from koordinator.manager.webhooks.quotas.admission import Retries
 
     features.MANAGER.parse(flags["feature-gates"])
     if flags["leader-elect-resource-lock"] != "leases":
@@ -110,31 +110,49 @@ def options_of(flags: Mapping[str, Any], environment: Mapping[str, str]) -> "Man
         feature_gates=flags["feature-gates"],
         controllers=_known("controllers", flags),
         noderesource_plugins=_known("noderesource-plugins", flags),
-        profiles=ProfileSettings(
-            by_default=flags["colocation-profile-reconcile-by-default"],
-            interval=flags["colocation-profile-reconcile-interval"],
-            again_after=flags["colocation-profile-force-update-pod-duration"],
-            forget_every=flags["colocation-profile-expire-pod-cache-duration"],
-            qps=flags["colocation-profile-update-pod-qps"],
-            burst=flags["colocation-profile-update-pod-qps-burst"],
-        ),
-        bindings=BindingRules(
-            users=flags["binding-admission-user-name"],
-            dry_run=flags["binding-admission-dry-run"],
-            namespaces=flags["binding-admission-namespaces"],
-            excluded=flags["binding-admission-exclude-namespaces"],
-            bypass_labels=flags["binding-admission-bypass-labels"],
-            bypass_annotations=flags["binding-admission-bypass-annotations"],
-        ),
-        quota_retries=Retries(
-            most=flags["quota-update-max-retries"],
-            jitter=flags["quota-update-retry-jitter"],
-            most_jitter=flags["quota-update-max-total-jitter"],
-            fresh_get=flags["quota-update-conflict-fresh-get"],
-        ),
+        profiles=_profiles(flags),
+        bindings=_bindings(flags),
+        quota_retries=_quota_retries(flags),
         metrics=_address("metrics-addr", flags),
         probes=_address("health-probe-addr", flags),
         pprof=_address("pprof-addr", flags) if flags["enable-pprof"] else None,
+    )
+
+
+def _profiles(flags: Mapping[str, Any]) -> "ProfileSettings":
+    from koordinator.manager.controllers.colocationprofile import ProfileSettings
+
+    return ProfileSettings(
+        by_default=flags["colocation-profile-reconcile-by-default"],
+        interval=flags["colocation-profile-reconcile-interval"],
+        again_after=flags["colocation-profile-force-update-pod-duration"],
+        forget_every=flags["colocation-profile-expire-pod-cache-duration"],
+        qps=flags["colocation-profile-update-pod-qps"],
+        burst=flags["colocation-profile-update-pod-qps-burst"],
+    )
+
+
+def _bindings(flags: Mapping[str, Any]) -> "BindingRules":
+    from koordinator.manager.webhooks.bindings import BindingRules
+
+    return BindingRules(
+        users=flags["binding-admission-user-name"],
+        dry_run=flags["binding-admission-dry-run"],
+        namespaces=flags["binding-admission-namespaces"],
+        excluded=flags["binding-admission-exclude-namespaces"],
+        bypass_labels=flags["binding-admission-bypass-labels"],
+        bypass_annotations=flags["binding-admission-bypass-annotations"],
+    )
+
+
+def _quota_retries(flags: Mapping[str, Any]) -> "Retries":
+    from koordinator.manager.webhooks.quotas.admission import Retries
+
+    return Retries(
+        most=flags["quota-update-max-retries"],
+        jitter=flags["quota-update-retry-jitter"],
+        most_jitter=flags["quota-update-max-total-jitter"],
+        fresh_get=flags["quota-update-conflict-fresh-get"],
     )
 
 

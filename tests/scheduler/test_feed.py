@@ -126,7 +126,8 @@ def test_an_undecodable_pod_gets_an_event_and_leaves_the_queue(world):
 def test_a_bound_pod_with_a_wrong_quantity_is_logged(world, caplog):
     world.feed.node_set(node("n1"))
     world.feed.pod_added(pod("bad", cpu="a lot", node_name="n1"))
-    assert "pod default/bad on node n1 is not counted there: cpu: 'a lot'" in caplog.text
+    assert "Pod default/bad: the pod is not counted on node n1 as it is now: cpu: 'a lot'" in caplog.text
+    assert [event[:3] for event in world.events.seen] == [("default/bad", "Warning", "Unreadable")]
 
 
 def test_garbage_nodes_and_reports_keep_their_last_good_state(world, caplog):
@@ -137,9 +138,9 @@ def test_garbage_nodes_and_reports_keep_their_last_good_state(world, caplog):
     usage = NodeMetricInfo(node_usage=ResourceMap(resources={"cpu": "hot"}))
     metric = NodeMetric(kind="NodeMetric", metadata=ObjectMeta(name="n1"), status=NodeMetricStatus(node_metric=usage))
     world.feed.object_set(plugin, metric)
-    assert "node n1 keeps its last good state: status.allocatable: cpu: 'four' is not a quantity" in caplog.text
-    assert "Node n2 keeps its last good state: Expected `object`" in caplog.text
-    assert "NodeMetric n1 keeps its last good state in LoadAwareScheduling: cpu: 'hot'" in caplog.text
+    assert "Node n1: the last good state stays in force: status.allocatable: cpu: 'four' is not a quantity" in caplog.text
+    assert "Node n2: the last good state stays in force: Expected `object`" in caplog.text
+    assert "NodeMetric n1: the last good state stays in force in LoadAwareScheduling: cpu: 'hot'" in caplog.text
     world.feed.pod_added(pod("p", cpu="3"))
     world.run()
     assert len(world.bindings) == 1

@@ -15,9 +15,12 @@ from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.events import ClusterEvent, Happening, node_happening
 from koordinator.scheduler.engine.framework import WatchPlugin
 from koordinator.scheduler.engine.pod import PodReader, scheduler_name
+from koordinator.scheduler.garbage import Garbage
 from koordinator.scheduler.report import Reporter
 
 log = logging.getLogger(__name__)
+
+LAST_GOOD = "the last good state stays in force"
 
 
 class Feed:
@@ -27,6 +30,7 @@ class Feed:
         self.scheduler, self.reporter = scheduler, reporter
         self.cluster, self.queue = scheduler.cluster, scheduler.queue
         self.reader = PodReader()
+        self.garbage = Garbage(scheduler.profiles.values(), reporter)
         self._pod_transforms = transform.pod_transforms(scheduler.gates)
         self._minds_others = "CrossSchedulerNomination" in scheduler.gates
 
@@ -38,6 +42,7 @@ class Feed:
         except ValueError as err:
             self._pod_cannot_be_read(pod, err)
             return
+        self.garbage.annotations(pod)
         if pod.spec.node_name:
             self._pod_placed(pod)
         else:
@@ -50,6 +55,7 @@ class Feed:
 
     def pod_deleted(self, pod: Pod) -> None:
         self._gone(pod, deleted=True)
+        self.garbage.forget(pod)
         with contextlib.suppress(ValueError):
             pod = self._transformed(pod)
         self._pod_left(pod)
@@ -61,7 +67,7 @@ class Feed:
 
     def _pod_cannot_be_read(self, pod: Pod, err: ValueError) -> None:
         if pod.spec.node_name:
-            log.warning("pod %s on node %s is not counted there: %s", pod.key, pod.spec.node_name, err)
+            self.garbage.state(pod, f"the pod is not counted on node {pod.spec.node_name} as it is now: {err}")
             return
         self.scheduler.gone(pod.metadata.uid)
         self.reporter.unreadable(pod, str(err))
@@ -134,12 +140,14 @@ class Feed:
 
     def node_set(self, node: Node) -> None:
         before = self.cluster.node(node.name)
+        self.garbage.annotations(node)
         try:
             node = transform.node(node)
             changes = self.cluster.set_node(node)
         except ValueError as err:
-            log.warning("node %s keeps its last good state: status.allocatable: %s", node.name, err)
+            self.garbage.state(node, f"{LAST_GOOD}: status.allocatable: {err}")
             return
+        self.garbage.state(node)
         happening = node_happening(changes)
         if before is not None and before.metadata.annotations != node.metadata.annotations:
             happening |= Happening.NODE_ANNOTATION
@@ -148,10 +156,13 @@ class Feed:
 
     def node_deleted(self, node: Node) -> None:
         self.cluster.remove_node(node.name)
+        self.garbage.forget(node)
         self.scheduler.tell(ClusterEvent(Happening.NODE_DELETE, node.name, old=node))
 
     def unreadable(self, bad: Undecodable) -> None:
-        log.warning("%s %s keeps its last good state: %s", bad.kind, bad.name, bad.reason)
+        meta = ObjectMeta(namespace=bad.namespace, name=bad.name, uid=bad.uid)
+        obj = Object(kind=bad.kind, metadata=meta)
+        self.garbage.state(obj, f"{LAST_GOOD}: {bad.reason}")
 
     # -- what plugins watch --------------------------------------------------------------------------------------------
 
@@ -160,10 +171,18 @@ class Feed:
             obj = transform.other(obj)
             plugin.object_set(obj)
         except ValueError as err:
-            log.warning("%s %s keeps its last good state in %s: %s", obj.kind, obj.key, plugin.name, err)
+            self.garbage.state(obj, f"{LAST_GOOD} in {plugin.name}: {err}", plugin.name)
             return
+        except Exception:  # the plugin's bug; whoever waits for this object is tried again nonetheless
+            log.exception("plugin %s did not take note of %s %s", plugin.name, obj.kind, obj.key)
+        else:
+            self.garbage.state(obj, by=plugin.name)
         self.scheduler.tell(ClusterEvent(plugin.happening, obj.name, new=obj))
 
     def object_deleted(self, plugin: WatchPlugin, obj: Object) -> None:
-        plugin.object_deleted(obj)
+        try:
+            plugin.object_deleted(obj)
+        except Exception:  # as above
+            log.exception("plugin %s did not take note that %s %s is gone", plugin.name, obj.kind, obj.key)
+        self.garbage.forget(obj, plugin.name)
         self.scheduler.tell(ClusterEvent(plugin.happening, obj.name, old=obj))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from koordinator.api.core import Pod
-from koordinator.api.meta import format_time
+from koordinator.api.meta import Object, format_time
 from koordinator.api.registry import PODS
 from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, Conflict, NotFound
@@ -84,6 +84,10 @@ class Reporter:
             self.auditor.failed(pod, "")
 
     # -- pods that cannot be read --------------------------------------------------------------------------------------
+
+    def warn(self, obj: Object, event: str, text: str) -> None:
+        log.warning("%s %s: %s", obj.kind or type(obj).__name__, obj.key, text)
+        self._recorder.event(obj, "Warning", event, _note(text))
 
     def unreadable(self, pod: Pod, reason: str) -> None:
         log.warning("pod %s cannot be read: %s", pod.key, reason)

@@ -4,11 +4,12 @@ A plugin has such a hook by subclassing its base; it is found when the profile i
 (transformers: only where the plugin is enabled at their native point).
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from koordinator.api.core import Node, Pod
 from koordinator.scheduler.engine.framework import CycleState, Diagnosis, Plugin, Status
 from koordinator.scheduler.engine.pod import PodInfo
 
@@ -95,6 +96,14 @@ class ResizePlugin(Plugin):
     """Behind the gate ResizePod: changes what the pod asks for on its chosen node; this is what is assumed and bound."""
 
     def resize(self, state: CycleState, pod: PodInfo, node: str) -> PodInfo | Status | None:
+        raise NotImplementedError
+
+
+class AnnotationPlugin(Plugin):
+    """Reads annotations that people write. What of them it cannot read becomes events on the object."""
+
+    def unreadable(self, obj: Node | Pod) -> Iterable[str]:
+        """One sentence for each: annotation, field and reason."""
         raise NotImplementedError
 
 

@@ -7,14 +7,14 @@ comparison and scored by one division over all nodes.
 
 import heapq
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from operator import le
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from koordinator.api import priority
-from koordinator.api.core import Node
+from koordinator.api.core import Node, Pod
 from koordinator.api.priority import Band
 from koordinator.api.registry import NODE_METRICS
 from koordinator.api.slo import NodeMetric
@@ -33,9 +33,10 @@ from koordinator.scheduler.engine.framework import (
     Verdict,
     WatchPlugin,
 )
+from koordinator.scheduler.engine.hooks import AnnotationPlugin
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.remedy import Remedy
-from koordinator.scheduler.plugins.load_aware import inspection
+from koordinator.scheduler.plugins.load_aware import garbage, inspection
 from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs, checked, defaulted, dimensions
 from koordinator.scheduler.plugins.load_aware.estimator import Estimator, node_amounts, scheduled_at
 from koordinator.scheduler.plugins.load_aware.ledger import Ledger, PlacedPod, read_report
@@ -53,7 +54,7 @@ class _Ask(NamedTuple):
     estimate: Ints
 
 
-class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugin):
+class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugin, AnnotationPlugin):
     name = "LoadAwareScheduling"
     resource = NODE_METRICS
     happening = Happening.NODE_METRIC
@@ -203,6 +204,12 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             total += np.minimum(shares.min(axis=1), 100) * self.args.dominant_resource_weight
         answer: Ints = total // self._total_weight * self._scored.values[rows]
         return answer
+
+    def unreadable(self, obj: Node | Pod) -> Iterable[str]:
+        annotations = obj.metadata.annotations
+        if isinstance(obj, Node):
+            return garbage.of_node(annotations)
+        return garbage.of_pod(annotations) if self.args.allow_customize_estimation else ()
 
     # -- what happens --------------------------------------------------------------------------------------------------
 

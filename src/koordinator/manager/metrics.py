@@ -1,9 +1,10 @@
 """The manager's own metrics, under the names that dashboards and alerts know."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from koordinator.api.resources import BATCH_CPU
 from koordinator.clock import Clock
+from koordinator.kube.metrics import Tally
 
 if TYPE_CHECKING:
     from prometheus_client import Gauge
@@ -35,21 +36,19 @@ def uncounted_reconcile(what: str, reason: str, *, ok: bool) -> None:
     """Nobody wants to know."""
 
 
-class Tally:
+class Counter(NamedTuple):
     """A counter under exactly its name: the library appends ``_total`` to names of counters, the protocol's mostly do not."""
 
-    def __init__(self, name: str, about: str, labels: list[str]) -> None:
-        self._name, self._about, self._labels = name, about, labels
-        self._numbers: dict[tuple[str, ...], int] = {}
-
-    def add(self, values: tuple[str, ...], number: int = 1) -> None:
-        self._numbers[values] = self._numbers.get(values, 0) + number
+    name: str
+    about: str
+    labels: list[str]
+    tally: Tally
 
     def text(self) -> str:
-        lines = [f"# HELP {self._name} {self._about}", f"# TYPE {self._name} counter"]
-        for values, number in self._numbers.items():
-            labels = ",".join(f'{label}="{value}"' for label, value in zip(self._labels, values, strict=True))
-            lines.append(f"{self._name}{{{labels}}} {number}.0")
+        lines = [f"# HELP {self.name} {self.about}", f"# TYPE {self.name} counter"]
+        for values, number in self.tally.items():
+            labels = ",".join(f'{label}="{value}"' for label, value in zip(self.labels, values, strict=True))
+            lines.append(f"{self.name}{{{labels}}} {float(number)}")
         return "\n".join(lines) + "\n"
 
 
@@ -71,7 +70,7 @@ class Metrics(Counts):
         from prometheus_client import CollectorRegistry, Histogram
 
         self._clock = clock
-        self._tallies: list[Tally] = []
+        self._counters: list[Counter] = []
         self.registry: CollectorRegistry = CollectorRegistry()
         self._nodes: dict[str, dict[tuple[str, str, str], float]] = {}
         self._weights: dict[str, set[tuple[str, str]]] = {}
@@ -114,10 +113,10 @@ class Metrics(Counts):
 
         return Gauge(name, about, labels.split(), registry=self.registry)
 
-    def _counter(self, name: str, about: str, labels: str) -> "Tally":
-        tally = Tally(name, about, labels.split())
-        self._tallies.append(tally)
-        return tally
+    def _counter(self, name: str, about: str, labels: str) -> Tally:
+        counter = Counter(name, about, labels.split(), Tally())
+        self._counters.append(counter)
+        return counter.tally
 
     # --- nodes -------------------------------------------------------------------------------------------------------------
 
@@ -187,7 +186,7 @@ class Metrics(Counts):
         from prometheus_client import generate_latest
 
         self._expire()
-        return generate_latest(self.registry) + "".join(map(Tally.text, self._tallies)).encode()
+        return generate_latest(self.registry) + "".join(map(Counter.text, self._counters)).encode()
 
 
 def _status(*, ok: bool) -> str:

@@ -78,3 +78,16 @@ class ManualClock:
     async def _settle(self) -> None:
         for _ in range(20):
             await asyncio.sleep(0)
+
+
+async def first_of(event: asyncio.Event, clock: Clock, seconds: float | None) -> None:
+    """Return when ``event`` is set or ``seconds`` have passed, whichever comes first."""
+    if seconds is None:
+        await event.wait()
+        return
+    waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(seconds))]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

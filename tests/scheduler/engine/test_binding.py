@@ -4,11 +4,12 @@ import pytest
 
 from koordinator.kube.errors import Conflict, NotFound
 from koordinator.scheduler.engine.binding import Binder, Binding
-from koordinator.scheduler.engine.framework import SKIP, BindPlugin, Code, PreBindPlugin, Status
+from koordinator.scheduler.engine.framework import SKIP, BindPlugin, Code, PatientPreBindPlugin, PreBindPlugin, Status
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.queue import QueuedPod
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from scheduler.builders import READER, pod
+from waiting import until
 
 
 class Scripted(PreBindPlugin, BindPlugin):
@@ -83,3 +84,51 @@ async def test_every_failure_is_one_sentence_and_stops_nobody_else(caplog):
         "skipped": "no bind plugin took the pod",
         "pre-bind": 'running PreBind plugin "Scripted": volume not ready',
     }
+
+
+class Patient(PatientPreBindPlugin):
+    """Waits until somebody says that it is done."""
+
+    name = "Patient"
+
+    def __init__(self):
+        self.done, self.waiting = asyncio.Event(), 0
+
+    async def pre_bind(self, state, pod, node):
+        return None if pod.name.startswith("slow") else SKIP
+
+    async def wait(self, state, pod, node):
+        self.waiting += 1
+        await self.done.wait()
+        self.waiting -= 1
+        return Status(Code.UNSCHEDULABLE, ("no volume",)) if pod.name == "slow-0" else None
+
+
+async def test_pods_that_wait_keep_no_other_from_being_bound():
+    run = Run(concurrency=2)
+    patient = Patient()
+    run.profile = Profile(["koord-scheduler"], [PrioritySort(), patient, run.plugin])
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(run.binder.run())
+        for name in (*[f"slow-{index}" for index in range(8)], "quick"):
+            run.binder.submit(Binding(QueuedPod(READER.read(pod(name)), run.profile, 0), {}, "n1"))
+        await until(lambda: run.bound == ["quick"] and run.binder.waiting == 8)
+        assert (patient.waiting, run.binder.in_flight) == (8, 0)
+        patient.done.set()
+        await until(lambda: len(run.bound) == 8)
+        assert run.failed["slow-0"].reason == 'running PreBind plugin "Patient": no volume'
+        assert run.plugin.most == 2, "what comes after the wait is bounded as ever"
+        working.cancel()
+
+
+async def test_a_hand_over_gives_up_who_waits():
+    run = Run(concurrency=2)
+    run.profile = Profile(["koord-scheduler"], [PrioritySort(), Patient(), run.plugin])
+    working = asyncio.create_task(run.binder.run())
+    run.binder.submit(Binding(QueuedPod(READER.read(pod("slow-1")), run.profile, 0), {}, "n1"))
+    await until(lambda: run.binder.waiting == 1)
+    async with asyncio.timeout(5):
+        await run.binder.drained()
+    await until(lambda: run.binder.waiting == 0)
+    assert (run.bound, run.failed) == ([], {})
+    working.cancel()

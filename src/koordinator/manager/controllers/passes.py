@@ -5,7 +5,7 @@ import heapq
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
-from koordinator.clock import Clock
+from koordinator.clock import Clock, first_of
 from koordinator.kube.metrics import QueueMetrics
 from koordinator.kube.retry import Backoff
 
@@ -18,19 +18,6 @@ BACKOFF = Backoff(base=0.5, factor=2.0, limit=60.0)
 
 Work = Callable[[set[str]], Awaitable[Collection[str]]]
 """Does what the names want; returns the names that failed."""
-
-
-async def first_of(event: asyncio.Event, clock: Clock, seconds: float | None) -> None:
-    """Return when ``event`` is set or ``seconds`` have passed, whichever comes first."""
-    if seconds is None:
-        await event.wait()
-        return
-    waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(seconds))]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 class PassQueue:

@@ -10,11 +10,10 @@ import msgspec
 
 from koordinator.api.core import Secret
 from koordinator.api.registry import SECRETS
-from koordinator.clock import Clock
+from koordinator.clock import Clock, first_of
 from koordinator.errors import KoordError, Unavailable
 from koordinator.kube.errors import AlreadyExists, Conflict, NotFound
 from koordinator.kube.store import Store
-from koordinator.manager.controllers.passes import first_of
 from koordinator.manager.webhooks import certificates
 from koordinator.manager.webhooks.certificates import Bundle
 from koordinator.manager.webhooks.registration import Endpoint, Registrar

@@ -6,17 +6,18 @@ resources it would have used are offered to others as if a pod had been deleted.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 from koordinator.kube.errors import ApiError, NotFound
-from koordinator.scheduler.engine.framework import Code, CycleState, PluginFailed, Status
+from koordinator.scheduler.engine.framework import Code, CycleState, PatientPreBindPlugin, PluginFailed, PreBindPlugin, Status
 from koordinator.scheduler.engine.hooks import PATCH
 from koordinator.scheduler.engine.meter import watched
 from koordinator.scheduler.engine.pod import scheduler_name
 from koordinator.scheduler.engine.queue import QueuedPod
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Binding(NamedTuple):
@@ -36,21 +37,39 @@ class BindFailed(NamedTuple):
     """PreBind or Bind."""
 
 
+class _Patience(NamedTuple):
+    """A bind has come to a plugin that waits for others: which one of its profile's."""
+
+    place: int
+    plugin: PatientPreBindPlugin
+
+
 class Binder:
-    """A fixed number of workers that take bindings in order."""
+    """A fixed number of workers that take bindings in order. A bind that waits for others steps aside meanwhile."""
 
     def __init__(
         self, bound: Callable[[Binding], None], failed: Callable[[Binding, BindFailed], None], concurrency: int = 64
     ) -> None:
         self._bound, self._failed, self._concurrency = bound, failed, concurrency
-        self._queue: asyncio.Queue[Binding] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[Binding, int]] = asyncio.Queue()
+        """Bindings, and the place of the PreBind plugin to go on with."""
+        self._aside: set[asyncio.Task[None]] = set()
         self.obstacle: Callable[[QueuedPod], BindFailed | None] = obstacle
         """Asked before each bind."""
         self.in_flight = 0
+        """With workers or on the way to them; not those that wait."""
 
     def submit(self, binding: Binding) -> None:
+        self._enqueue(binding, 0)
+
+    def _enqueue(self, binding: Binding, place: int) -> None:
         self.in_flight += 1
-        self._queue.put_nowait(binding)
+        self._queue.put_nowait((binding, place))
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for something that others have to do."""
+        return len(self._aside)
 
     @property
     def busy(self) -> bool:
@@ -61,50 +80,75 @@ class Binder:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as workers:
             for _ in range(self._concurrency):
-                workers.create_task(self._work())
+                workers.create_task(self._work(workers))
 
     async def drained(self) -> None:
-        """Return once nothing is in flight: for a graceful hand-over."""
+        """Return once nothing is in flight: for a graceful hand-over.
+
+        Those that wait are given up: who comes next finds the pod without a node, and what was begun for it.
+        """
+        for task in self._aside:
+            task.cancel()
         await self._queue.join()
 
-    async def _work(self) -> None:
+    async def _work(self, workers: asyncio.TaskGroup) -> None:
         while True:
-            binding = await self._queue.get()
+            binding, place = await self._queue.get()
             try:
-                await self._bind(binding)
+                outcome = await self._guarded(binding, self._attempt(binding, place))
+                if isinstance(outcome, _Patience):
+                    waiting = workers.create_task(self._wait(binding, outcome))
+                    self._aside.add(waiting)
+                    waiting.add_done_callback(self._aside.discard)
+                else:
+                    self._end(binding, outcome)
             finally:
                 self.in_flight -= 1
                 self._queue.task_done()
 
-    async def _bind(self, binding: Binding) -> None:
+    async def _wait(self, binding: Binding, patience: _Patience) -> None:
+        """Beside the workers. What comes after goes through their queue again, so their number bounds it as ever."""
+        failure = await self._guarded(binding, self._patiently(binding, patience.plugin))
+        if failure is None:
+            self._enqueue(binding, patience.place + 1)
+        else:
+            self._end(binding, failure)
+
+    @staticmethod
+    async def _guarded(binding: Binding, work: Awaitable[T]) -> T | BindFailed:
         try:
-            failure = await self._attempt(binding)
+            return await work
         except NotFound as err:
-            failure = BindFailed(str(err), gone=err.details.get("kind") in ("pods", "Pod"))
+            return BindFailed(str(err), gone=err.details.get("kind") in ("pods", "Pod"))
         except ApiError as err:
-            failure = BindFailed(str(err))
+            return BindFailed(str(err))
         except Exception as err:
             log.exception("binding pod %s", binding.pod.info.key)
-            failure = BindFailed(str(err))
+            return BindFailed(str(err))
+
+    def _end(self, binding: Binding, failure: BindFailed | None) -> None:
         if failure is None:
             self._bound(binding)
         else:
             self._failed(binding, failure)
 
-    async def _attempt(self, binding: Binding) -> BindFailed | None:
+    async def _attempt(self, binding: Binding, first: int) -> BindFailed | _Patience | None:
         pod, state, node = binding
         if (changed := self.obstacle(pod)) is not None:
             return changed
-        for plugin in pod.profile.pre_binds:
-            try:
-                status = await watched(plugin, "PreBind", plugin.pre_bind(state, pod.info, node))
-            except ApiError:
-                raise
-            except Exception as err:
-                raise PluginFailed(plugin.name, "PreBind", err) from err
+        for place, plugin in enumerate(pod.profile.pre_binds[first:], first):
+            status = await _pre_bound(plugin, plugin.pre_bind(state, pod.info, node))
+            if status is None and isinstance(plugin, PatientPreBindPlugin):
+                return _Patience(place, plugin)
             if status is not None and status.code is not Code.SKIP:
                 return BindFailed(_text(status, plugin.name, "PreBind"), phase="PreBind")
         return await self._patch(binding) or await self._through_binders(binding)
+
+    @staticmethod
+    async def _patiently(binding: Binding, plugin: PatientPreBindPlugin) -> BindFailed | None:
+        pod, state, node = binding
+        status = await _pre_bound(plugin, plugin.wait(state, pod.info, node))
+        return None if status is None else BindFailed(_text(status, plugin.name, "PreBind"), phase="PreBind")
 
     @staticmethod
     async def _patch(binding: Binding) -> BindFailed | None:
@@ -141,6 +185,15 @@ class Binder:
             if status.code is not Code.SKIP:
                 return BindFailed(_text(status, plugin.name, "Bind"))
         return BindFailed("no bind plugin took the pod")
+
+
+async def _pre_bound(plugin: PreBindPlugin, work: Coroutine[Any, Any, Status | None]) -> Status | None:
+    try:
+        return await watched(plugin, "PreBind", work)
+    except ApiError:
+        raise
+    except Exception as err:
+        raise PluginFailed(plugin.name, "PreBind", err) from err
 
 
 def obstacle(pod: QueuedPod) -> BindFailed | None:

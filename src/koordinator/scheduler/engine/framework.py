@@ -174,6 +174,10 @@ class PostFilterPlugin(Plugin):
         """After no node fitted: a node to nominate (or None) and a status whose message ends the failure text."""
         raise NotImplementedError
 
+    def prospects(self, pod: PodInfo, diagnosis: "Diagnosis") -> Sequence[tuple[str, Sequence[PodInfo]]]:
+        """For explanations: nodes that evicting these pods would open, best first. A question only, nothing may change."""
+        return ()
+
 
 class PreScorePlugin(Plugin):
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Columns) -> Status | None:

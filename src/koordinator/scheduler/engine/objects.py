@@ -1,6 +1,8 @@
 """Objects of further kinds that plugins look at: claims, volumes, namespaces, services. Watched once, whatever the profiles."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from koordinator.api.meta import Object
@@ -23,18 +25,39 @@ class Kept(WatchPlugin, Generic[T]):
         self.version = 0
         self.hearing: list[Callable[[T, bool], None]] = []
         """Called with an object and whether it is there. May raise ValueError when it cannot be read."""
+        self._watched: dict[str, set[asyncio.Event]] = {}
 
     def get(self, key: str) -> T | None:
         return self.items.get(key)
 
+    @contextlib.contextmanager
+    def watching(self, keys: Iterable[str]) -> Iterator[asyncio.Event]:
+        """Inside, the event is set whenever one of these objects has come, changed or gone."""
+        event, keys = asyncio.Event(), tuple(keys)
+        for key in keys:
+            self._watched.setdefault(key, set()).add(event)
+        try:
+            yield event
+        finally:
+            for key in keys:
+                self._watched[key].discard(event)
+                if not self._watched[key]:
+                    del self._watched[key]
+
+    def _tell(self, key: str) -> None:
+        for event in self._watched.get(key, ()):
+            event.set()
+
     def object_set(self, obj: T) -> None:
         self.version += 1
         self.items[obj.key] = obj
+        self._tell(obj.key)
         for hear in self.hearing:
             hear(obj, True)
 
     def object_deleted(self, obj: T) -> None:
         self.version += 1
+        self._tell(obj.key)
         if self.items.pop(obj.key, None) is not None:
             for hear in self.hearing:
                 hear(obj, False)

@@ -7,7 +7,7 @@ import numpy as np
 
 from koordinator.api.registry import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 from koordinator.api.storage import BOUND_BY_CONTROLLER, SELECTED_NODE, PersistentVolume, PersistentVolumeClaim
-from koordinator.clock import Clock
+from koordinator.clock import Clock, first_of
 from koordinator.kube.store import JsonObject, Store
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Change, Columns, Rows
@@ -18,7 +18,7 @@ from koordinator.scheduler.engine.framework import (
     Code,
     CycleState,
     FilterPlugin,
-    PreBindPlugin,
+    PatientPreBindPlugin,
     PreFilterPlugin,
     PreFilterResult,
     ReservePlugin,
@@ -38,7 +38,6 @@ _REASONS = {
     _GONE: "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
 }
 _DECIDED = "VolumeBinding/decided"
-_POLL_SECONDS = 0.2
 
 
 class _Claims(NamedTuple):
@@ -56,7 +55,7 @@ class _Decided(NamedTuple):
     provisions: list[PersistentVolumeClaim]
 
 
-class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin):
+class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PatientPreBindPlugin):
     name = "VolumeBinding"
     reads = Change.LABELS
 
@@ -219,9 +218,25 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
             meta = claim.metadata
             patch = {"metadata": {"annotations": {SELECTED_NODE: node}, "resourceVersion": meta.resource_version}}
             await self._store.patch(PERSISTENT_VOLUME_CLAIMS, meta.name, patch, meta.namespace)
-        failure = await self._bound([claim for claim, _ in decided.bindings] + decided.provisions, decided, node)
-        if failure is None:
-            self._settle(state.pop(_DECIDED))
+        return None
+
+    async def wait(self, state: CycleState, pod: PodInfo, node: str) -> Status | None:
+        """Until a controller has bound all claims."""
+        decided: _Decided = state[_DECIDED]
+        claims = [claim for claim, _ in decided.bindings] + decided.provisions
+        triggered = {claim.key for claim in decided.provisions}
+        until = self._clock.monotonic() + self._timeout
+        seen: set[str] = set()
+        with self.volumes.claims.watching(claim.key for claim in claims) as changed:
+            while (failure := self._failure(claims, triggered, seen, node)) is None:
+                if all(self._is_bound(claim) for claim in claims):
+                    self._settle(state.pop(_DECIDED))
+                    return None
+                left = until - self._clock.monotonic()
+                if left <= 0:
+                    return _failed(f"binding volumes: not bound after {self._timeout} seconds")
+                await first_of(changed, self._clock, left)
+                changed.clear()
         return failure
 
     async def _write_binding(self, claim: PersistentVolumeClaim, volume: PersistentVolume) -> None:
@@ -236,28 +251,23 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PreBindPlugin)
         }
         await self._store.patch(PERSISTENT_VOLUMES, volume.name, patch)
 
-    async def _bound(self, claims: list[PersistentVolumeClaim], decided: _Decided, node: str) -> Status | None:
-        """Wait until a controller has bound all claims."""
-        until = self._clock.monotonic() + self._timeout
-        triggered = {claim.key for claim in decided.provisions}
-        seen: set[str] = set()
-        while True:
-            now = [(claim, self.volumes.claims.get(claim.key)) for claim in claims]
-            for claim, current in now:
-                if current is None:
-                    return _failed(f'error getting PVC "{claim.key}": it is gone')
-                if current.metadata.uid != claim.metadata.uid:
-                    return _failed(f'PVC "{claim.key}" is another one now')
-                selected = (current.metadata.annotations or {}).get(SELECTED_NODE)
-                if selected == node:
-                    seen.add(claim.key)
-                elif claim.key in triggered & seen and not current.bound:
-                    return _failed(f'provisioning failed for PVC "{claim.name}"')
-            if all(current is not None and current.bound for _, current in now):
-                return None
-            if self._clock.monotonic() >= until:
-                return _failed(f"binding volumes: not bound after {self._timeout} seconds")
-            await self._clock.sleep(_POLL_SECONDS)
+    def _is_bound(self, claim: PersistentVolumeClaim) -> bool:
+        current = self.volumes.claims.get(claim.key)
+        return current is not None and current.bound
+
+    def _failure(self, claims: list[PersistentVolumeClaim], triggered: set[str], seen: set[str], node: str) -> Status | None:
+        """Why it comes to nothing. ``seen``: claims that did carry our node; a provisioner that gives up takes it away."""
+        for claim in claims:
+            current = self.volumes.claims.get(claim.key)
+            if current is None:
+                return _failed(f'error getting PVC "{claim.key}": it is gone')
+            if current.metadata.uid != claim.metadata.uid:
+                return _failed(f'PVC "{claim.key}" is another one now')
+            if (current.metadata.annotations or {}).get(SELECTED_NODE) == node:
+                seen.add(claim.key)
+            elif claim.key in triggered & seen and not current.bound:
+                return _failed(f'provisioning failed for PVC "{claim.name}"')
+        return None
 
 
 def _foreign(ref: ClaimRef, claim: PersistentVolumeClaim, pod: PodInfo) -> bool:

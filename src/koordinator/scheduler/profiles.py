@@ -22,6 +22,13 @@ from koordinator.scheduler.options import SchedulerOptions
 log = logging.getLogger(__name__)
 
 _CLASSES = {name: type_ for type_, name in POINTS.items()}
+IDLE_AT = {
+    "LoadAwareScheduling": ("reserve",),
+    "NodeResourcesFit": ("pre_score",),
+    "TaintToleration": ("pre_score",),
+    "VolumeBinding": ("pre_score", "score"),
+}
+"""Where configurations may name a plugin though it has nothing to do there: the Go plugin of that name has."""
 
 
 class Expanded(NamedTuple):
@@ -59,7 +66,7 @@ def implements(catalogue: Catalogue, name: str, point: str) -> bool:
 
 def _check_extends(refs: Sequence[PluginRef], point: str, catalogue: Catalogue, where: str) -> None:
     for index, one in enumerate(refs):
-        if one.name in catalogue and not implements(catalogue, one.name, point):
+        if one.name in catalogue and not implements(catalogue, one.name, point) and point not in IDLE_AT.get(one.name, ()):
             name = multipoint.wire_name(point)
             rule = f'plugin "{one.name}" does not extend {name} plugin'
             require(False, f"{where}.plugins.{name}.enabled[{index}].name", one.name, rule)

@@ -31,6 +31,7 @@ from koordinator.scheduler.engine.objects import Objects
 from koordinator.scheduler.engine.queue import SchedulingQueue, Where
 from koordinator.scheduler.explain.controller import Explanations
 from koordinator.scheduler.explain.explainer import Explainer
+from koordinator.scheduler.explain.sampling import percentages
 from koordinator.scheduler.extenders import extenders_of
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.life import Life
@@ -96,6 +97,7 @@ class App:
         debug = options.debug
         self.flags = Flags(debug.top_scores, debug.filters, debug.diagnosis, debug.diagnosis_blocking, debug.verbosity)
         self.explainer = Explainer(self.scheduler, clock.monotonic)
+        self.explainer.percentages = percentages(self.reading.configuration)
         self.trace = Trace(self.explainer, self.reporter, self.flags, clock)
         self.scheduler.chosen, self.reporter.trace = self.trace.chosen, self.trace
         self.monitor = self.reporter.monitor = Monitor(clock.monotonic, options.scheduling_timeout, options.monitor_period)

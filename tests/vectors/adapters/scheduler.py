@@ -21,6 +21,7 @@ from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.hooks import Nominating, taken_over
 from koordinator.scheduler.engine.pod import PodReader
 from koordinator.scheduler.engine.profile import Profile
+from koordinator.scheduler.explain import sampling
 from koordinator.scheduler.metrics import job_size
 from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
 from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreemption
@@ -249,7 +250,12 @@ def preemption(case):
     return {"nominatedNode": node, "victims": names, "numPDBViolations": victims.violations}
 
 
+def nodes_to_find(case):
+    return {"numFeasibleNodesToFind": sampling.nodes_to_find(case["numNodes"], case["percentageOfNodesToScore"])}
+
+
 NATIVE_OPERATIONS = {
+    "numFeasibleNodesToFind": nodes_to_find,
     "nodeResourcesFitFilter": lambda case: outcome(fit(case), case["pod"]),
     "nodeResourcesFitScore": lambda case: {"score": next(iter(fit(case).scores(case["pod"])[0].values()))},
     "balancedAllocationScore": lambda case: {"score": next(iter(balanced(case).scores(case["pod"])[0].values()))},

@@ -76,6 +76,10 @@ class PodExplanation(Answer):
     nodes: int = 0
     fitting: int = 0
     """How many nodes would take the pod at the moment of the answer."""
+    sample: int | None = None
+    """kube-scheduler would have looked no further after so many nodes that fit, with the percentageOfNodesToScore that is
+    configured. None where none is, or the cluster is too small for it to matter.
+    """
     groups: list[Group] = []
     closest: list[NodeVerdict] = []
     """Nodes that would take it, best first; if there are none, those where the least would have to change."""

@@ -1,15 +1,17 @@
 """Answers about one pod or one node, worked out when asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from koordinator.scheduler.engine.cluster import Placed
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import Status
+from koordinator.scheduler.engine.pod import scheduler_name
 from koordinator.scheduler.engine.queue import QueuedPod, Where
 from koordinator.scheduler.engine.remedy import Remedy, figure
 from koordinator.scheduler.explain.answers import Group, Held, NodeExplanation, PodExplanation, Waiting
 from koordinator.scheduler.explain.attempts import Attempts
 from koordinator.scheduler.explain.judge import Judged
+from koordinator.scheduler.explain.sampling import nodes_to_find
 
 SHOWN_NODES = 10
 SHOWN_PODS = 20
@@ -26,6 +28,8 @@ class Explainer:
         self.scheduler, self._now = scheduler, now
         queue = scheduler.queue
         self.attempts = Attempts(now, lambda: not queue.counts[Where.ACTIVE])
+        self.percentages: Mapping[str, int] = {}
+        """By profile the percentageOfNodesToScore that somebody has set."""
 
     # -- pods ----------------------------------------------------------------------------------------------------------
 
@@ -52,6 +56,7 @@ class Explainer:
             answer.state = "binding"
         answer.nodes = len(self.scheduler.cluster.columns)
         answer.decision = self.attempts.decision(info.uid)
+        answer.sample = self._sample(scheduler_name(info.pod), answer)
         if queued is not None:
             answer.scheduler, answer.attempts = queued.profile.name, queued.attempts
         elif answer.decision is not None:
@@ -77,6 +82,7 @@ class Explainer:
         answer.nodes = len(self.scheduler.cluster.columns)
         if not answer.nodes:
             return
+        answer.sample = self._sample(queued.profile.name, answer)
         judged = self.judged(queued)
         if isinstance(judged, Status):
             answer.groups = [Group(plugin=judged.plugin, reason=judged.message, preempt_might_help=False, nodes=[])]
@@ -85,6 +91,14 @@ class Explainer:
         answer.fitting = len(judged.fitting)
         answer.groups = judged.groups()
         answer.closest = judged.best(SHOWN_NODES) if answer.fitting else judged.objections(SHOWN_NODES)
+
+    def _sample(self, scheduler: str, answer: PodExplanation) -> int | None:
+        percentage = self.percentages.get(scheduler)
+        if percentage is None:
+            return None
+        nodes = answer.decision.nodes if answer.decision is not None else answer.nodes
+        most = nodes_to_find(nodes, percentage)
+        return most if most < nodes else None
 
     @staticmethod
     def _advice(queued: QueuedPod, plugin: str) -> list[Remedy]:

@@ -40,7 +40,7 @@ def _needed(answer: PodExplanation) -> list[str]:
 def _now(answer: PodExplanation) -> list[str]:
     if answer.fitting:
         when = "then" if answer.remedies else "now"
-        lines = ["", f"{answer.fitting} of {answer.nodes} nodes would take it {when}, best first:"]
+        lines = ["", f"{answer.fitting} of {answer.nodes} nodes would take it {when}{_sampled(answer)}, best first:"]
         return lines + _table(_score_rows(answer.closest))
     lines = ["", f"Why no node of {answer.nodes} takes it:"]
     shown = answer.groups[:_GROUPS]
@@ -63,11 +63,18 @@ def _bound(answer: PodExplanation) -> list[str]:
         return [*lines, "  why is not known: it was placed before this scheduler started, or by another"]
     if decision.node != answer.node:
         return [*lines, f"  by somebody else: this scheduler had chosen {decision.node}"]
-    return lines + _decision(decision)
+    return lines + _decision(decision, _sampled(answer))
 
 
-def _decision(decision: Decision) -> list[str]:
-    lines = [f"  chosen     attempt {decision.attempt}; {decision.fitting} of {decision.nodes} nodes fitted"]
+def _sampled(answer: PodExplanation) -> str:
+    """Where percentageOfNodesToScore would have made a difference, had it any effect here."""
+    if answer.sample is None:
+        return ""
+    return f" (all were looked at; kube-scheduler would have stopped at {answer.sample} that fit)"
+
+
+def _decision(decision: Decision, sampled: str) -> list[str]:
+    lines = [f"  chosen     attempt {decision.attempt}; {decision.fitting} of {decision.nodes} nodes fitted{sampled}"]
     if decision.fitting == 1 or not decision.parts:
         return lines
     tie = f", {decision.tied} nodes shared it and one was drawn" if decision.tied > 1 else ""

@@ -7,7 +7,7 @@ Working answers out costs time in a large cluster, so each round only takes so m
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +18,10 @@ from koordinator.api.explanation import (
     FeasiblePlacement,
     NodeFailedDetail,
     NodeLevelExplanation,
+    NodePossibleVictims,
+    PossibleVictim,
     ScheduleExplanation,
+    ScheduleExplanationSpec,
     ScheduleExplanationStatus,
     in_order,
 )
@@ -28,12 +31,14 @@ from koordinator.clock import Clock
 from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
+from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.explain.answers import PodExplanation
 from koordinator.scheduler.explain.explainer import Explainer, NotKnown
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 60.0
+HEARTBEAT = 50.0
+"""Less than the minute after which readers take us for dead."""
 ROUND_SECONDS, ROUND_BUDGET = 1.0, 0.02
 DEFAULT_TTL = 24 * 3600.0
 _NO_SUCH_KIND = 60.0
@@ -86,7 +91,7 @@ class Explanations:
             if expired(asked, now):
                 await self._store.delete(SCHEDULE_EXPLANATIONS, name, namespace, uid=asked.metadata.uid)
                 return
-            status = status_of(self._explainer, asked.spec.question_object_key)
+            status = status_of(self._explainer, asked.spec)
             if worth_writing(asked.status, status, now):
                 await self._write(asked, status, now)
         except NotFound:
@@ -121,8 +126,11 @@ def worth_writing(old: ScheduleExplanationStatus, new: ScheduleExplanationStatus
     return msgspec.structs.replace(old, last_update_time=None) != new
 
 
-def status_of(explainer: Explainer, key: str) -> ScheduleExplanationStatus:
-    """The answer to a question about ``namespace/name``, without its time."""
+def status_of(explainer: Explainer, spec: ScheduleExplanationSpec) -> ScheduleExplanationStatus:
+    """The answer to a question about ``namespace/name``, without its time. Raises PluginFailed."""
+    key = spec.question_object_key
+    if not key and spec.question_object_template is not None:
+        return ScheduleExplanationStatus(failed_message="questionObjectTemplate is not supported: give a questionObjectKey")
     namespace, slash, name = key.partition("/")
     if not slash:
         return ScheduleExplanationStatus(failed_message=f"questionObjectKey {key!r} is not namespace/name of a pod")
@@ -130,7 +138,8 @@ def status_of(explainer: Explainer, key: str) -> ScheduleExplanationStatus:
         answer = explainer.pod(namespace, name)
     except NotKnown as err:
         return ScheduleExplanationStatus(failed_message=f"pod {key} not found: {err.args[0]}")
-    domain = _domain(answer)
+    waits = not answer.node and not answer.fitting
+    domain = _domain(answer, explainer.prospects(answer.uid) if waits else [])
     return ScheduleExplanationStatus(
         schedulable=domain.schedulable,
         schedulable_after_preemption=domain.schedulable_after_preemption,
@@ -139,12 +148,23 @@ def status_of(explainer: Explainer, key: str) -> ScheduleExplanationStatus:
     )
 
 
-def _domain(answer: PodExplanation) -> DomainExplanation:
+def _domain(answer: PodExplanation, prospects: Sequence[tuple[str, Sequence[PodInfo]]]) -> DomainExplanation:
     """The whole cluster as the one domain."""
     fits = bool(answer.node or answer.fitting)
-    message = "" if fits else answer.message
     node = answer.node or (answer.closest[0].node if answer.fitting else "")
-    feasible = FeasiblePlacement(namespace=answer.namespace, name=answer.name, uid=answer.uid, node_name=node)
+    after = answer.nominated or next((name for name, _ in prospects), "")
+    return DomainExplanation(
+        schedulable=fits,
+        schedulable_after_preemption=fits or bool(after),
+        failed_message="" if fits else answer.message,
+        schedule_explanation=_explained(answer, node),
+        node_possible_victims=[_victims(name, pods) for name, pods in prospects] or None,
+        preempt_explanation=NodeLevelExplanation() if fits else _after_preemption(answer, after),
+    )
+
+
+def _explained(answer: PodExplanation, node: str) -> NodeLevelExplanation:
+    """As things stand: on this node, or on none."""
     details = [
         NodeFailedDetail(
             failed_plugin=group.plugin,
@@ -154,15 +174,27 @@ def _domain(answer: PodExplanation) -> DomainExplanation:
         )
         for group in answer.groups
     ]
-    explained = NodeLevelExplanation(
-        schedulable=fits,
-        failed_message=message,
-        feasible_scheduling_result=[feasible] if fits else None,
+    return NodeLevelExplanation(
+        schedulable=bool(node),
+        failed_message="" if node else answer.message,
+        feasible_scheduling_result=_placed(answer, node),
         node_failed_details=in_order(details) or None,
     )
-    return DomainExplanation(
-        schedulable=fits,
-        schedulable_after_preemption=fits or bool(answer.nominated),
-        failed_message=message,
-        schedule_explanation=explained,
+
+
+def _after_preemption(answer: PodExplanation, node: str) -> NodeLevelExplanation:
+    message = "" if node else "no pods that could make way"
+    return NodeLevelExplanation(
+        schedulable=bool(node), failed_message=message, feasible_scheduling_result=_placed(answer, node)
     )
+
+
+def _placed(answer: PodExplanation, node: str) -> list[FeasiblePlacement] | None:
+    if not node:
+        return None
+    return [FeasiblePlacement(namespace=answer.namespace, name=answer.name, uid=answer.uid, node_name=node)]
+
+
+def _victims(node: str, pods: Sequence[PodInfo]) -> NodePossibleVictims:
+    victims = [PossibleVictim(namespace=one.namespace, name=one.name, uid=one.uid) for one in pods]
+    return NodePossibleVictims(node_name=node, possible_victims=victims)

@@ -1,13 +1,15 @@
 """Answers about one pod or one node, worked out when asked."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from koordinator.scheduler.engine.choose import Chooser
 from koordinator.scheduler.engine.cluster import Placed
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import Status
-from koordinator.scheduler.engine.pod import scheduler_name
+from koordinator.scheduler.engine.pod import PodInfo, scheduler_name
 from koordinator.scheduler.engine.queue import QueuedPod, Where
 from koordinator.scheduler.engine.remedy import Remedy, figure
+from koordinator.scheduler.engine.steps import run
 from koordinator.scheduler.explain.answers import Group, Held, NodeExplanation, PodExplanation, Waiting
 from koordinator.scheduler.explain.attempts import Attempts
 from koordinator.scheduler.explain.judge import Judged
@@ -109,6 +111,20 @@ class Explainer:
         """A pod against all nodes now; a Status when PreFilter refuses it before any node is looked at. Raises PluginFailed."""
         evaluation = self.scheduler.evaluation(queued.info, queued.profile)
         return evaluation if isinstance(evaluation, Status) else Judged(evaluation)
+
+    def prospects(self, uid: str) -> list[tuple[str, Sequence[PodInfo]]]:
+        """Where evicting whom would make room for a waiting pod that fits nowhere, best first. Raises PluginFailed."""
+        scheduler, queued = self.scheduler, self.scheduler.queue.get(uid)
+        if queued is None:
+            return []
+        evaluation = scheduler.evaluation(queued.info, queued.profile)
+        if isinstance(evaluation, Status):
+            return []
+        diagnosis = Chooser(scheduler.cluster, queued.profile, queued.info, evaluation, {}).diagnose()
+        for plugin in queued.profile.post_filters:
+            if found := run(plugin, "PostFilter", plugin.prospects, queued.info, diagnosis):
+                return list(found)
+        return []
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 

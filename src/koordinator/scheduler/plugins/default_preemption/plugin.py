@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 NEVER = "not eligible due to preemptionPolicy=Never."
 TERMINATING = "not eligible due to a terminating pod on the nominated node."
 UNHELPFUL = "Preemption is not helpful for scheduling"
+_SHOWN = 10
+"""So many nodes are named to whoever asks what preemption could do."""
 _KEPT = 64
 """So many questions (templates of preempting pods) are remembered."""
 
@@ -103,6 +105,18 @@ class DefaultPreemption(PostFilterPlugin, WatchPlugin):
         self.evict(Preemption(pod, node, candidates.victims[row]))
         return node, Status(Code.SUCCESS)
 
+    def prospects(self, pod: PodInfo, diagnosis: Diagnosis) -> Sequence[tuple[str, Sequence[PodInfo]]]:
+        evaluation = diagnosis.evaluation
+        if pod.pod.spec.preemption_policy == "Never" or evaluation is None or diagnosis.unresolvable is None:
+            return ()
+        rows = self._candidates(evaluation, diagnosis)
+        candidates = self._asked(pod, evaluation, rows, _SHOWN)
+        best = candidates.cheapest(rows)
+        if best is None:
+            return ()
+        others = [row for row in candidates.open(rows) if row != best][: _SHOWN - 1]
+        return [(self._cluster.columns.names[row], candidates.victims[row].pods) for row in (best, *others)]
+
     def _is_being_helped(self, pod: PodInfo, diagnosis: Diagnosis) -> bool:
         """Whether victims of this very pod are still on their way out."""
         node = self._cluster.nominator.node_of(pod.uid)
@@ -127,13 +141,13 @@ class DefaultPreemption(PostFilterPlugin, WatchPlugin):
                     able &= ~evaluation.refused[index, : columns.size]
         return np.flatnonzero(able)
 
-    def _asked(self, pod: PodInfo, evaluation: Evaluation | Restricted, rows: NDArray[np.intp]) -> Candidates:
+    def _asked(self, pod: PodInfo, evaluation: Evaluation | Restricted, rows: NDArray[np.intp], enough: int = 0) -> Candidates:
         """The price of all rows, or, where filters have to be asked one by one, of enough of them."""
         question = self._question(pod, evaluation)
         if isinstance(evaluation, Restricted) or any(plugin.far for plugin in evaluation.filters):
             fresh = Candidates(self._cluster.columns)
             offset = self._random.randrange(len(rows)) if len(rows) else 0
-            fresh.ask(np.roll(rows, -offset), question, self._enough(len(self._cluster.columns)))
+            fresh.ask(np.roll(rows, -offset), question, enough or self._enough(len(self._cluster.columns)))
             return fresh
         known = self._remembered(pod, evaluation)
         known.ask(rows, question)

@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 
+from koordinator.api import durations
 from koordinator.errors import Unavailable
+from koordinator.kube.leader import LeaseTimes
 from koordinator.scheduler.catalogue import Catalogue, with_entry_points
 from koordinator.scheduler.config import multipoint
 from koordinator.scheduler.config.read import Reading, check, read_file
@@ -18,7 +20,7 @@ def write(options: SchedulerOptions, path: str) -> None:
     """Raises: ConfigInvalid, Unavailable."""
     catalogue = with_entry_points()
     try:
-        Path(path).write_text(as_yaml(current(options, catalogue)))
+        Path(path).write_text(as_yaml(_as_given(current(options, catalogue), options)))
     except OSError as err:
         raise Unavailable(f"file {path}", err.strerror or str(err), "--write-config-to names it") from err
 
@@ -29,6 +31,24 @@ def current(options: SchedulerOptions, catalogue: Catalogue) -> Reading:
         return read_file(options.config, catalogue)
     configuration = shipped_configuration(options.scheduler_names[:1])
     return Reading(configuration, check(configuration, catalogue))
+
+
+def _as_given(reading: Reading, options: SchedulerOptions) -> Reading:
+    """With what the command line decided in place of the file."""
+    file, election = reading.configuration, options.election
+    times = {name: getattr(election.times, name) for name in LeaseTimes.__struct_fields__}
+    lease = msgspec.structs.replace(
+        file.leader_election,
+        leader_elect=options.leader_elect,
+        resource_name=election.name,
+        resource_namespace=election.namespace,
+        **{name: durations.to_text(round(seconds * 1e9)) for name, seconds in times.items()},
+    )
+    client = msgspec.structs.replace(
+        file.client_connection, kubeconfig=options.kubeconfig or "", qps=options.qps, burst=options.burst
+    )
+    changed = msgspec.structs.replace(file, leader_election=lease, client_connection=client, enable_profiling=options.profiling)
+    return Reading(changed, reading.args)
 
 
 def as_yaml(reading: Reading) -> str:
@@ -64,4 +84,6 @@ def _plain(value: Any) -> Any:
         return {name: _plain(item) for name, item in pairs if item is not None}
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -13,6 +13,7 @@ import msgspec
 from koordinator.errors import KoordError
 from koordinator.scheduler.config.read import Reading, read_file
 from koordinator.scheduler.config.types import Configuration
+from koordinator.scheduler.explain.sampling import percentages
 from koordinator.scheduler.profiles import expand, timings_of
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def apply(app: "App", new: Reading) -> list[str]:
     old = app.reading
     later = _other_fields(old.configuration, new.configuration)
     app.queue.timings = timings_of(new.configuration, app.options)
+    app.explainer.percentages = percentages(new.configuration)
     before = {profile.scheduler_name: index for index, profile in enumerate(old.configuration.profiles)}
     for index, profile in enumerate(new.configuration.profiles):
         at = before.get(profile.scheduler_name)

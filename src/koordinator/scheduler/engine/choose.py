@@ -40,7 +40,7 @@ class Chooser:
         self._allowed: Bools | None = None
         self._extra: Totals | None = None
         self.ignored: frozenset[str] = frozenset()
-        self._one_pass = cluster.nominator.one_pass and len(cluster.nominator) > 0
+        self._one_pass = cluster.nominator.one_pass and cluster.nominator.any
         self._promised_away: Ints | None = None
         """Per resource on how many nodes it was short for this pod alone."""
         self.blocked: dict[int, list[str]] = {}
@@ -53,7 +53,7 @@ class Chooser:
     @property
     def promised(self) -> str:
         """The node that this pod has been promised; empty for none."""
-        return self._cluster.nominator.node_of(self._pod.uid) if len(self._cluster.nominator) else ""
+        return self._cluster.nominator.node_of(self._pod.uid) if self._cluster.nominator.any else ""
 
     def restrict(self, names: frozenset[str]) -> None:
         """Only these nodes: an extender has refused the others."""
@@ -93,19 +93,30 @@ class Chooser:
             return False
         return view is _NOTHING or self._passes(row, view)
 
+    def objections(self, name: str) -> list[str]:
+        """Why the pod may not go to a node; empty when it may."""
+        row = self._columns.row_of.get(name)
+        if row is None:
+            return [f'node "{name}" not found']
+        if self.fits(row):
+            return []
+        return self.blocked.get(row) or self._asking().reasons(row)
+
     def _standing(self, row: int) -> list[PodInfo]:
         promised = self._cluster.nominator.standing(self._columns.names[row], self._pod)
         return [one for one in promised if one.uid not in self.ignored] if self.ignored else promised
 
     def _passes(self, row: int, view: View) -> bool:
-        judge = self._judge
-        if judge is None:  # few pods ever need one
-            judge = self._judge = Judge(self._profile, self._evaluation.compiled, self._cluster, self._pod)
         with supposing(self._cluster, self._columns.names[row], view.without, view.added):
-            reasons = judge.reasons(row)
+            reasons = self._asking().reasons(row)
         if reasons:
             self.blocked[row] = reasons
         return not reasons
+
+    def _asking(self) -> Judge:
+        if self._judge is None:  # few pods ever need one
+            self._judge = Judge(self._profile, self._evaluation.compiled, self._cluster, self._pod)
+        return self._judge
 
     # -- the best of all -----------------------------------------------------------------------------------------------
 

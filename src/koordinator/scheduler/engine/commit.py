@@ -48,7 +48,7 @@ class Committer:
     def settled(self, binding: Binding) -> None:
         """The pod has its node, as far as the cycle goes."""
         scheduler, pod = self._scheduler, binding.pod
-        if len(scheduler.cluster.nominator):
+        if scheduler.cluster.nominator.any:
             scheduler.cluster.nominator.forget(pod.info.uid)
         scheduler.queue.placed(pod)
         scheduler.outcome.assumed(binding)
@@ -81,6 +81,8 @@ class Committer:
     def permit(self, binding: Binding, timeouts: dict[str, float]) -> Status | None:
         """Fills ``timeouts`` with the plugins that want to wait."""
         pod, state, node = binding
+        if not pod.profile.permits:
+            return None
         info = self._counted(binding)
         for plugin in pod.profile.permits:
             status = run(plugin, "Permit", plugin.permit, state, info, node)

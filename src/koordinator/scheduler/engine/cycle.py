@@ -12,20 +12,23 @@ from typing import Any, Protocol
 
 from koordinator.api import features
 from koordinator.scheduler.engine import notes
+from koordinator.scheduler.engine.batch import Batch
 from koordinator.scheduler.engine.binding import BindFailed, Binding, obstacle
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.commit import Committer
 from koordinator.scheduler.engine.evaluate import Evaluation, Evaluator, Restricted
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import Code, CycleState, Diagnosis, PluginFailed, Status
-from koordinator.scheduler.engine.hooks import Failure
+from koordinator.scheduler.engine.hooks import BATCH, Failure, Plan
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.queue import QueuedPod, SchedulingQueue
 from koordinator.scheduler.engine.steps import (
+    AttemptFailed,
     Judged,
     after_pre_filter,
     before_score,
+    named,
     pod_checks,
     post_filter,
     preset,
@@ -102,6 +105,7 @@ class Scheduler:
         queue.held = outcome.error
         self.waiting = WaitingPods(queue.now, self._permitted, self._permit_refused)
         self._commit = Committer(self)
+        self.batch = Batch(self, self._commit)
         self.extenders: Sequence[Extender] = ()
         self.ask_extenders: Ask | None = None
         self.waiting_for: Coroutine[Any, Any, None] | None = None
@@ -123,6 +127,8 @@ class Scheduler:
         except PluginFailed as err:
             log.exception("scheduling pod %s", pod.info.key)
             self.fail(pod, str(err))
+        except AttemptFailed as err:
+            self.fail(pod, str(err))
         except Exception as err:  # a bug that one pod runs into must not stop the others
             log.exception("scheduling pod %s", pod.info.key)
             self.fail(pod, f"internal error: {type(err).__name__}: {err}")
@@ -136,8 +142,8 @@ class Scheduler:
             self.refuse(pod, Diagnosis(nodes=0, pre_filter_message="no nodes available to schedule pods"))
             return
         judged = self._judge(pod)
-        if isinstance(judged, Diagnosis):
-            self.refuse(pod, judged)
+        if not isinstance(judged, Judged):
+            self._ended(pod, judged)
             return
         interested = [one for one in self.extenders if one.wants(pod.info)]
         if interested and self.ask_extenders is not None:
@@ -170,8 +176,8 @@ class Scheduler:
         if self.queue.get(pod.info.uid) is not pod or self._settled(pod):
             return
         judged = self._judge(pod)
-        if isinstance(judged, Diagnosis):
-            self.refuse(pod, judged)
+        if not isinstance(judged, Judged):
+            self._ended(pod, judged)
             return
         if verdict.nodes is not None:
             judged.chooser.restrict(verdict.nodes)
@@ -214,30 +220,55 @@ class Scheduler:
             return False
         return True
 
-    def _judge(self, pod: QueuedPod) -> Judged | Diagnosis:
-        """PreFilter, Filter and Score, and whether the node is decided already. A Diagnosis when the pod is refused as such."""
-        profile, state = pod.profile, CycleState()
+    def _judge(self, pod: QueuedPod) -> Judged | Diagnosis | None:
+        """PreFilter, Filter and Score, and whether the node is decided already. A Diagnosis when the pod is refused as such,
+        None when it has got its node with its whole job.
+        """
+        state = CycleState()
+        judged = self.judged(pod, state)
+        if isinstance(judged, Status):
+            return self._of_status(judged, state)
+        if pod.profile.simple:
+            refused = preset(judged)
+        else:
+            refused = before_score(pod.profile, judged.state, judged.info) or preset(judged, jobs=self.batch.on)
+        if isinstance(refused, Plan):
+            return self._of_job(pod, refused)
+        return judged if refused is None else self._of_status(refused, judged.state)
+
+    def judged(self, pod: QueuedPod, state: CycleState) -> Judged | Status:
+        """PreFilter and Filter, with what ``state`` holds already. A Status when they refuse the pod as such."""
+        profile = pod.profile
         info: PodInfo | Status = pod.info if profile.simple else transformed(profile, state, pod.info)
         if isinstance(info, Status):
-            return self._of_status(info, state)
+            return info
         evaluation = self._evaluators[id(profile)].evaluate(info)
         if isinstance(evaluation, Status):
-            return self._of_status(evaluation, state)
+            return evaluation
         state |= evaluation.state
         refused = pod_checks(profile, state, info, self.cluster.columns)
         if refused is None and not profile.simple:
-            refused = after_pre_filter(profile, state, info, evaluation) or before_score(profile, state, info)
-        if refused is not None:
-            return self._of_status(refused, state)
-        judged = Judged(self.cluster, pod, info, state, evaluation)
-        refused = preset(judged)
-        return judged if refused is None else self._of_status(refused, state)
+            refused = after_pre_filter(profile, state, info, evaluation)
+        return refused or Judged(self.cluster, pod, info, state, evaluation)
 
-    def _of_status(self, status: Status, state: CycleState) -> Diagnosis:
+    def _of_job(self, pod: QueuedPod, plan: Plan) -> Diagnosis | None:
+        refused = self.batch.run(pod, plan)
+        if refused is None:
+            return None
+        if refused.code is Code.ERROR:
+            raise AttemptFailed(refused.message)
+        return self._of_status(named(refused, pod.profile.finders[0]))
+
+    def _ended(self, pod: QueuedPod, how: Diagnosis | None) -> None:
+        """Nothing is left to decide for the pod."""
+        if how is not None:
+            self.refuse(pod, how)
+
+    def _of_status(self, status: Status, state: CycleState | None = None) -> Diagnosis:
         """A PreFilter refusal concerns all nodes alike. Raises PluginFailed when it was an error."""
         if status.code is Code.ERROR:
             raise PluginFailed(status.plugin, "PreFilter", RuntimeError(status.message))
-        noted = state.get(notes.KEY)
+        noted = None if state is None else state.get(notes.KEY)
         return Diagnosis(len(self.cluster.columns), plugins={status.plugin}, pre_filter_message=status.message, notes=noted)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
@@ -299,6 +330,8 @@ class Scheduler:
             except Exception:  # the pod is bound, whatever the plugin thinks of it
                 log.exception('running PostBind plugin "%s" for pod %s', plugin.name, pod.info.key)
         self.outcome.bound(binding)
+        if BATCH in state:
+            self.batch.bound(state[BATCH])
 
     def bind_failed(self, binding: Binding, failure: BindFailed) -> None:
         """The API server, or a plugin on the way to it, said no: forget, make room for others, try again."""
@@ -308,6 +341,8 @@ class Scheduler:
             self._drop(pod, f"binding rejected: {failure.reason}")
         else:
             self.fail(pod, f"binding rejected: {failure.reason}")
+        if BATCH in binding.state:
+            self.batch.bind_failed(binding, failure)
 
     def obstacle(self, pod: QueuedPod) -> BindFailed | None:
         """What has happened to a pod since its node was chosen, so that it must not be bound."""
@@ -318,10 +353,13 @@ class Scheduler:
         return obstacle(pod)
 
     def _permitted(self, binding: Binding) -> None:
-        self.submit(binding)
+        if not self.batch.permitted(binding):
+            self.submit(binding)
 
     def _permit_refused(self, binding: Binding, status: Status) -> None:
         """A plugin has rejected a waiting pod, or has not answered in time."""
+        if self.batch.rejected(binding, status):
+            return
         self._commit.undo(binding)
         if self.queue.get(binding.pod.info.uid) is binding.pod:
             self._guarded(binding.pod, lambda: self._commit.refused(binding.pod, status))

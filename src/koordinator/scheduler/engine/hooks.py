@@ -5,7 +5,7 @@ A plugin has such a hook by subclassing its base; it is found when the profile i
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -62,12 +62,37 @@ class PostFilterTransformer(Plugin):
         raise NotImplementedError
 
 
+class Plan(NamedTuple):
+    """A whole job: its pods, and a node for each by its key (namespace/name)."""
+
+    pods: tuple[PodInfo, ...]
+    nodes: Mapping[str, str]
+
+
 class FindOneNodePlugin(Plugin):
     """Knows the pod's node in advance: a gang that was planned as a whole. The first of a profile wins."""
 
-    def find_one_node(self, state: CycleState, pod: PodInfo) -> str | Status | None:
-        """The node; None to leave it to the cycle; a status refuses the pod."""
+    def find_one_node(self, state: CycleState, pod: PodInfo) -> str | Plan | Status | None:
+        """The node; None to leave it to the cycle; a status refuses the pod.
+
+        A plan puts the whole job on its nodes at once behind the gate EnableInlineBatchSchedule, else just this pod on its own.
+        """
         raise NotImplementedError
+
+
+BATCH = "koordinator.sh/batch"
+"""Cycle state: the pod is placed as one of a job that is done at once. No hook may start another job then."""
+
+
+class PlacementHint(NamedTuple):
+    """Where the pod is going to be put, known before anybody was asked. ``extensions``: for plugins, by name."""
+
+    nodes: tuple[str, ...]
+    extensions: Mapping[str, Mapping[str, Any]]
+
+
+PLACEMENT_HINT = "koordinator.sh/placement-hint"
+"""Cycle state: a ``PlacementHint``. Set for pods of a job that is done at once."""
 
 
 class PreferNodesPlugin(Plugin):

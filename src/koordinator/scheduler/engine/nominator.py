@@ -51,6 +51,8 @@ class Nominator:
         self._taken: dict[int, Column] = {}
         self._promises = columns.column(np.int32)
         self._ours, self._others = _Promises(yields=0), _Promises(yields=1)
+        self.any = False
+        """Whether there are promises; read for every pod."""
         self.one_pass = False
         """Whether a pod that fits beside the promised ones is not asked to fit without them as well."""
         self.log = NameLog()
@@ -85,6 +87,7 @@ class Nominator:
         self.forget(info.uid)
         if node:
             book.put(info, node)
+            self.any = True
             self._count(book, node, info, 1)
             self.log.add(node)
 
@@ -95,6 +98,7 @@ class Nominator:
             if taken is not None:
                 self._count(book, *taken, -1)
                 self.log.add(taken[0])
+                self.any = len(self) > 0
 
     def on(self, node: str) -> Iterable[PodInfo]:
         """Our pods that have been promised the node."""
@@ -111,7 +115,7 @@ class Nominator:
         return self._promises.values[:rows] > 0
 
     def promised_on(self, row: int) -> bool:
-        return len(self) > 0 and bool(self._promises.values[row] > 0)
+        return self.any and bool(self._promises.values[row] > 0)
 
     def taken(self, pod: PodInfo, rows: NDArray[np.intp]) -> Ints:
         """Per row and resource what pods take that are promised the node and come before ``pod`` there."""

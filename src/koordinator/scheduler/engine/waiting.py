@@ -74,6 +74,11 @@ class WaitingPods:
         self._rejected(pod.binding, Status(Code.UNSCHEDULABLE, (text,), plugin))
         return True
 
+    def drop(self, uid: str) -> None:
+        """The pod need not wait, and whoever says so takes care of it."""
+        if (pod := self._pods.get(uid)) is not None:
+            self._end(pod, "allowed")
+
     def tick(self) -> None:
         """Reject the pods whose time is over."""
         now = self._now()

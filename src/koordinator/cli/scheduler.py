@@ -157,7 +157,6 @@ def _options(flags: Mapping[str, Any]) -> "SchedulerOptions":
         ),
         monitor_period=flags["scheduler-monitor-period"],
         scheduling_timeout=flags["scheduling-timeout"],
-        drop_unhandled=flags["scheduling-drop-unhandled-timeout"],
         network_topology=flags["enable-network-topology-manager"],
         auditor=_auditor(flags) if flags["enable-workload-auditor"] else None,
     )

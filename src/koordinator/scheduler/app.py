@@ -101,6 +101,7 @@ class App:
         self.trace = Trace(self.explainer, self.reporter, self.flags, clock)
         self.scheduler.chosen, self.reporter.trace = self.trace.chosen, self.trace
         self.monitor = self.reporter.monitor = Monitor(clock.monotonic, options.scheduling_timeout, options.monitor_period)
+        self.monitor.on_its_way = self.queue.__contains__
         self.explanations = Explanations(store, self.explainer, clock, lambda: self.leading)
         self.life = Life(self)
         self.auditor = self._auditing(options.auditor, handles) if options.auditor is not None else None

@@ -82,6 +82,8 @@ class DebugOptions(msgspec.Struct, frozen=True, kw_only=True):
     filters: bool = False
     diagnosis: bool = False
     diagnosis_blocking: bool = False
+    diagnosis_queue: int = 1000
+    """So many diagnoses may wait to be written; more are dropped."""
     verbosity: int = 0
 
 
@@ -117,7 +119,6 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: DebugOptions = DebugOptions()
     monitor_period: float = 10.0
     scheduling_timeout: float = 30.0
-    drop_unhandled: float = 5.0
     network_topology: bool = False
     """Whether the tree of the network is kept."""
     auditor: AuditorOptions | None = None

@@ -139,6 +139,24 @@ def test_a_flag_that_cannot_be_read_changes_nothing():
     assert flags.top_scores == 3
 
 
+def test_the_monitor_forgets_pods_that_have_no_end_that_anybody_hears_of(caplog):
+    now = [0.0]
+    monitor = Monitor(lambda: now[0], timeout=30)
+    gone = set()
+    monitor.on_its_way = lambda uid: uid not in gone
+    monitor.started("u1", "default/deleted", "koord-scheduler")
+    monitor.started("u2", "default/slow", "koord-scheduler", at=-20.0)
+    now[0] = 31
+    assert monitor.late() == 2
+    gone.add("u1")
+    assert monitor.late() == 1
+    for _ in range(2):
+        monitor.look()
+    assert monitor.timeouts == {"koord-scheduler": 2}
+    assert "default/deleted" not in caplog.text
+    assert "default/slow(u2) took longer (51.0s) than the timeout 30s" in caplog.text
+
+
 def test_the_monitor_tells_of_late_pods_and_counts_them(caplog):
     now = [0.0]
     monitor = Monitor(lambda: now[0], timeout=30)

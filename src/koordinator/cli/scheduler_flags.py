@@ -84,7 +84,7 @@ FLAGS: tuple[Flag, ...] = (
     duration("workload-auditor-scheduling-event-interval", 300.0, "alert threshold"),
     duration("scheduler-monitor-period", 10.0, "how often slow attempts are looked for"),
     duration("scheduling-timeout", 30.0, "from when on an attempt is slow"),
-    duration("scheduling-drop-unhandled-timeout", 5.0, "when a popped pod that nobody looked at is forgotten"),
+    duration("scheduling-drop-unhandled-timeout", 5.0, _COMPATIBLE),
     switch("async-log", _COMPATIBLE),
     whole("async-log-queue-length", 10000, _COMPATIBLE),
     text("show-hidden-metrics-for-version", "", _COMPATIBLE),

@@ -83,6 +83,8 @@ class Collector:
         yield _gauge("unschedulable_pods", "Pods that a plugin refused.", ("plugin", "profile"), self._refused())
         running = {("binding",): app.binder.in_flight}
         yield _gauge("goroutines", "Work under way, by kind.", ("operation",), running)
+        late = {(): app.monitor.late()}
+        yield _gauge("scheduling_late_pods", "Pods on their way for longer than the timeout.", (), late)
         leading = {(app.options.election.name,): int(app.leading)}
         yield _gauge("leader_election_master_status", "1 on the scheduler that leads.", ("name",), leading, prefix="")
 

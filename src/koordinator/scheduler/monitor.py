@@ -21,9 +21,12 @@ class Monitor:
         self._now, self._timeout, self.period = now, timeout, period
         self._started: dict[str, _Started] = {}
         self.timeouts: dict[str, int] = {}
+        self.on_its_way: Callable[[str], bool] = lambda _: True
+        """Whether the pod of a uid is still being scheduled: one that is deleted meanwhile has no end that we hear of."""
 
-    def started(self, uid: str, key: str, scheduler: str) -> None:
-        self._started[uid] = _Started(self._now(), key, scheduler)
+    def started(self, uid: str, key: str, scheduler: str, at: float | None = None) -> None:
+        """``at``: when its attempt began, if that is not now."""
+        self._started[uid] = _Started(self._now() if at is None else at, key, scheduler)
 
     def ended(self, uid: str) -> None:
         """Bound, refused or failed."""
@@ -37,7 +40,15 @@ class Monitor:
         for uid, pod in list(self._started.items()):
             if now - pod.at <= self._timeout:
                 break  # they are kept in the order of their start
-            self._late(uid, pod)
+            if self.on_its_way(uid):
+                self._late(uid, pod)
+            else:
+                del self._started[uid]
+
+    def late(self) -> int:
+        """How many pods are late at this moment."""
+        now = self._now()
+        return sum(now - pod.at > self._timeout and self.on_its_way(uid) for uid, pod in self._started.items())
 
     def _late(self, uid: str, pod: _Started) -> None:
         self.timeouts[pod.scheduler] = self.timeouts.get(pod.scheduler, 0) + 1

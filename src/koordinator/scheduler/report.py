@@ -57,7 +57,7 @@ class Reporter:
     def assumed(self, binding: Binding) -> None:
         pod = binding.pod
         self.metrics.attempt(pod.profile.name, "scheduled", self._clock.monotonic() - self.started)
-        self.monitor.started(pod.info.uid, pod.info.key, pod.profile.name)
+        self.monitor.started(pod.info.uid, pod.info.key, pod.profile.name, self.started or None)
 
     def bound(self, binding: Binding) -> None:
         now = self._clock.monotonic()

@@ -51,7 +51,7 @@ generate: setup ## Write generated files afresh: CRDs and the protocol's referen
 vectors: setup ## Run protocol vectors: DIR=<folder> [AREA=<area>].
 	$(BIN)/python -m tests.vectors.run --dir "$(DIR)" $(if $(AREA),--area $(AREA))
 
-bench: setup ## Run every benchmark; `make bench-<name>` runs one.
+bench: setup ## Run every benchmark; `make bench-<name>` runs one: [ONLY=<part of a figure's name>] [SECONDS=<for each>].
 	$(BIN)/python -m benchmarks
 
 bench-cluster: setup ## Measure the embedded cluster at size, side by side with etcd where that can be had.
@@ -59,7 +59,7 @@ bench-cluster: setup ## Measure the embedded cluster at size, side by side with 
 	$(BIN)/python -m benchmarks cluster
 
 bench-%: setup
-	$(BIN)/python -m benchmarks $*
+	$(BIN)/python -m benchmarks $* $(if $(ONLY),--only "$(ONLY)") $(if $(SECONDS),--seconds $(SECONDS))
 
 docs: setup ## Write generated documentation afresh.
 	$(BIN)/python -m koordinator.cli.reference docs/reference/cli.md

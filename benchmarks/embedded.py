@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import tempfile
 import time
@@ -21,6 +22,7 @@ from koordinator.clock import SystemClock
 from koordinator.kube import config
 
 _PR_SET_PDEATHSIG = 1
+_START_SECONDS = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,7 +37,9 @@ class Process:
             _child(run, tell, log)
         os.close(tell)
         with os.fdopen(ready, "rb") as answer:
-            if answer.read(1) != b"1":
+            told, _, _ = select.select([answer], [], [], _START_SECONDS)
+            if not told or answer.read(1) != b"1":
+                self.kill()
                 raise RuntimeError(f"the component did not start: {log.read_text()[-2000:]}")
 
     def seconds(self) -> float:
@@ -112,6 +116,12 @@ class Embedded:
             self.scheduler.stop()
         self.server.stop()
 
+    def kill(self) -> None:
+        """At once: nothing of it is needed any more."""
+        if self.scheduler is not None:
+            self.scheduler.kill()
+        self.server.kill()
+
 
 @contextlib.asynccontextmanager
 async def embedded() -> AsyncIterator[tuple[Embedded, "Wire"]]:
@@ -121,7 +131,7 @@ async def embedded() -> AsyncIterator[tuple[Embedded, "Wire"]]:
         try:
             yield pair, Wire(pair.kubeconfig)
         finally:
-            pair.stop()
+            pair.kill()
 
 
 class Wire:

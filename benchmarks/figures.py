@@ -46,7 +46,7 @@ class Measurement(NamedTuple):
     run: Callable[[], Any]
     figures: Sequence[Figure]
     runs: int = 5
-    seconds: float = 20.0
+    seconds: float = 10.0
 
 
 def single(name: str, unit: str, goal: str, run: Callable[[], float]) -> Measurement:

@@ -118,8 +118,8 @@ async def quiet(world: World, scheduler: Process, within: float = 30.0) -> None:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         used = world.pair.server.seconds() + scheduler.seconds()
-        await asyncio.sleep(0.5)
-        if world.pair.server.seconds() + scheduler.seconds() - used < 0.05:
+        await asyncio.sleep(0.3)
+        if world.pair.server.seconds() + scheduler.seconds() - used < 0.03:
             return
 
 
@@ -202,7 +202,7 @@ def measurements() -> Iterator[Measurement]:
         Figure("end to end, create to bound at a steady 500 pods/s: median", "ms", "", lambda found: found[0]),
         Figure("end to end, create to bound at a steady 500 pods/s: 99th percentile", "ms", "<= 100", lambda found: found[1]),
     ]
-    yield Measurement(partial(_finish, latency), figures, seconds=60)
+    yield Measurement(partial(_finish, latency), figures, seconds=45)
 
 
 def _figures(case: Case) -> list[Figure]:

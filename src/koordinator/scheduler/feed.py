@@ -157,7 +157,15 @@ class Feed:
     def node_deleted(self, node: Node) -> None:
         self.cluster.remove_node(node.name)
         self.garbage.forget(node)
+        self._call_back(node.name)
         self.scheduler.tell(ClusterEvent(Happening.NODE_DELETE, node.name, old=node))
+
+    def _call_back(self, node: str) -> None:
+        """Pods that wait at Permit for a node that is gone are tried elsewhere: bound there, they would be orphans."""
+        waiting = self.scheduler.waiting
+        for one in [one for one in waiting if one.binding.node == node]:
+            if waiting.reject(one.uid, "", f"node {node} is gone"):
+                self.queue.activate(one.uid)
 
     def unreadable(self, bad: Undecodable) -> None:
         meta = ObjectMeta(namespace=bad.namespace, name=bad.name, uid=bad.uid)

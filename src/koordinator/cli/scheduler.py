@@ -153,6 +153,7 @@ def _options(flags: Mapping[str, Any]) -> "SchedulerOptions":
             filters=flags["debug-filters"],
             diagnosis=flags["debug-diagnosis"],
             diagnosis_blocking=flags["debug-diagnosis-blocking"],
+            diagnosis_queue=flags["debug-diagnosis-queue-size"],
             verbosity=flags["v"],
         ),
         monitor_period=flags["scheduler-monitor-period"],

@@ -72,7 +72,7 @@ FLAGS: tuple[Flag, ...] = (
     switch("debug-diagnosis", "log why pods were refused as JSON (-d)"),
     switch("d", "--debug-diagnosis"),
     switch("debug-diagnosis-blocking", "before the next pod is looked at"),
-    whole("debug-diagnosis-queue-size", 1000, _COMPATIBLE),
+    whole("debug-diagnosis-queue-size", 1000, "so many may wait to be written, more are dropped"),
     whole("debug-diagnosis-worker-count", 10, _COMPATIBLE),
     many("controller-plugins", "*", "plugins whose controllers run: Name, -Name, *"),
     switch("enable-network-topology-manager", "keep the tree of the network topology"),

@@ -98,7 +98,7 @@ class App:
         self.flags = Flags(debug.top_scores, debug.filters, debug.diagnosis, debug.diagnosis_blocking, debug.verbosity)
         self.explainer = Explainer(self.scheduler, clock.monotonic)
         self.explainer.percentages = percentages(self.reading.configuration)
-        self.trace = Trace(self.explainer, self.reporter, self.flags, clock)
+        self.trace = Trace(self.explainer, self.reporter, self.flags, clock, debug.diagnosis_queue)
         self.scheduler.chosen, self.reporter.trace = self.trace.chosen, self.trace
         self.monitor = self.reporter.monitor = Monitor(clock.monotonic, options.scheduling_timeout, options.monitor_period)
         self.monitor.on_its_way = self.queue.__contains__

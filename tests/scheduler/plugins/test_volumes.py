@@ -40,6 +40,7 @@ from koordinator.api.storage import (
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.evaluate import Evaluator
+from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import Status
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
@@ -257,9 +258,9 @@ def test_the_smallest_volume_that_fits_is_chosen(sizes, zones, wanted, reserved)
         if fitting:
             state = {}
             assert world.plugin.reserve(state, READER.read(pod), node) is None
-            assert world.known.promised == {min(fitting)[1]: "default/data"}
+            assert dict(world.known.promised.items()) == {min(fitting)[1]: "default/data"}
             world.plugin.unreserve(state, READER.read(pod), node)
-            assert world.known.promised == {}
+            assert not len(world.known.promised)
 
 
 def test_two_claims_do_not_get_one_volume_nor_two_pods():
@@ -311,7 +312,9 @@ async def test_pre_bind_writes_the_binding_and_waits_for_it():
         "data",
         "claim-data",
     )
-    assert world.known.promised == {}
+    assert dict(world.known.promised.items()) == {"pv": "default/data"}, "until the volume itself says whose it is"
+    world.known.volumes.object_set(volume(claim_ref=ObjectReference(namespace="default", name="data")))
+    assert not len(world.known.promised)
 
 
 async def test_pre_bind_names_the_node_for_provisioning_and_gives_up_in_time():
@@ -455,3 +458,84 @@ def test_a_node_that_returns_has_its_attachments_and_limit_again():
     world.cluster.set_node(builders.node("n1"))
     assert world.reasons(using("more"))["n1"] == ["node(s) exceed max volume count"]
     assert world.reasons(using("data"))["n1"] == []
+
+
+def test_pods_that_share_a_claim_are_promised_the_same_volume_until_the_last_gives_it_back():
+    world = World()
+    world.known.classes.object_set(storage_class(provisioner="kubernetes.io/no-provisioner"))
+    world.known.claims.object_set(claim())
+    world.known.volumes.object_set(volume("here", zone="a", size="20Gi"))
+    world.known.volumes.object_set(volume("there", zone="b", size="10Gi"))
+    one, other, states = using("data"), using("data"), ({}, {})
+    assert world.plugin.reserve(states[0], READER.read(one), "n1") is None
+    assert world.reasons(other) == {"n1": [], "n2": [UNMATCHED], "n3": [UNMATCHED]}
+    assert world.plugin.reserve(states[1], READER.read(other), "n1") is None
+    world.plugin.unreserve(states[0], READER.read(one), "n1")
+    assert dict(world.known.promised.items()) == {"here": "default/data"}
+    world.plugin.unreserve(states[1], READER.read(other), "n1")
+    assert world.reasons(other) == {"n1": [], "n2": [], "n3": [UNMATCHED]}
+
+
+def test_a_claim_whose_volume_is_about_to_be_made_ties_other_pods_to_that_node():
+    world = World()
+    world.known.classes.object_set(storage_class())
+    world.known.claims.object_set(claim())
+    one, state = using("data"), {}
+    assert set(map(tuple, world.reasons(one).values())) == {()}
+    assert world.plugin.reserve(state, READER.read(one), "n2") is None
+    assert world.reasons(using("data")) == {"n1": [UNMATCHED], "n2": [], "n3": [UNMATCHED]}
+    world.plugin.unreserve(state, READER.read(one), "n2")
+    assert set(map(tuple, world.reasons(using("data")).values())) == {()}
+
+
+def test_a_volume_that_names_a_claim_is_its_only_choice():
+    world = World()
+    world.known.classes.object_set(storage_class(provisioner="kubernetes.io/no-provisioner"))
+    world.known.claims.object_set(claim())
+    world.known.volumes.object_set(volume("free", zone="b"))
+    mine = ObjectReference(namespace="default", name="data")
+    world.known.volumes.object_set(volume("mine", zone="a", size="50Gi", claim_ref=mine))
+    assert world.reasons(using("data")) == {"n1": [], "n2": [UNMATCHED], "n3": [UNMATCHED]}
+    world.known.volumes.object_deleted(volume("mine", claim_ref=mine))
+    assert world.reasons(using("data")) == {"n1": [UNMATCHED], "n2": [], "n3": [UNMATCHED]}
+
+
+def test_what_cannot_be_read_of_one_volume_hides_no_other():
+    world = World()
+    world.known.classes.object_set(storage_class())
+    world.known.claims.object_set(claim())
+    with pytest.raises(ValueError, match="odd"):
+        world.known.volumes.object_set(volume("bad", size="odd"))
+    told = CSIDriver(metadata=ObjectMeta(name="csi.example"), spec=CSIDriverSpec(storage_capacity=True))
+    world.known.drivers.object_set(told)
+    for name, capacity in (("odd", "much"), ("good", "20Gi")):
+        world.known.capacities.object_set(
+            CSIStorageCapacity(
+                metadata=ObjectMeta(name=name, namespace="csi"),
+                storage_class_name="slow",
+                node_topology=LabelSelector(match_labels={ZONE: "a"}),
+                capacity=capacity,
+            )
+        )
+    assert world.reasons(using("data")) == {"n1": [], "n2": [NO_ROOM], "n3": [NO_ROOM]}
+
+
+async def test_a_volume_made_where_the_node_cannot_reach_it_is_noticed():
+    world = World()
+    world.known.classes.object_set(storage_class())
+    world.known.claims.object_set(claim())
+
+    def made():
+        world.known.volumes.object_set(volume("far", zone="a"))
+        world.known.claims.object_set(claim(volume="far"))
+
+    status = await _prebound(world, using("data"), "n2", made)
+    assert status.reasons == ('pv "far" node affinity doesn\'t match node "n2"',)
+
+
+def test_a_failed_bind_wakes_those_who_could_use_its_volumes():
+    world = World()
+    hints = [hint for kinds, hint in world.plugin.events() if kinds & Happening.POD_DELETE]
+    waiting = READER.read(using("data"))
+    assert [hint(waiting, ClusterEvent(Happening.POD_DELETE, old=using("other"))) for hint in hints] == [True]
+    assert [hint(waiting, ClusterEvent(Happening.POD_DELETE, old=builders.pod())) for hint in hints] == [False]

@@ -44,20 +44,21 @@ class Kept(WatchPlugin, Generic[T]):
                 if not self._watched[key]:
                     del self._watched[key]
 
-    def _tell(self, key: str) -> None:
+    def tell(self, key: str) -> None:
+        """Wake who watches this object: something that belongs to it has changed."""
         for event in self._watched.get(key, ()):
             event.set()
 
     def object_set(self, obj: T) -> None:
         self.version += 1
         self.items[obj.key] = obj
-        self._tell(obj.key)
+        self.tell(obj.key)
         for hear in self.hearing:
             hear(obj, True)
 
     def object_deleted(self, obj: T) -> None:
         self.version += 1
-        self._tell(obj.key)
+        self.tell(obj.key)
         if self.items.pop(obj.key, None) is not None:
             for hear in self.hearing:
                 hear(obj, False)

@@ -2,7 +2,6 @@
 
 from koordinator.api.storage import (
     NO_PROVISIONER,
-    SELECTED_NODE,
     WAIT_FOR_FIRST_CONSUMER,
     PersistentVolume,
     PersistentVolumeClaim,
@@ -85,7 +84,7 @@ def elsewhere(claim: PersistentVolumeClaim, volume: PersistentVolume) -> Remedy:
 
 def no_volume(claim: PersistentVolumeClaim, known: Volumes, node: str) -> Remedy:
     """Nothing to bind to here, and nothing that could be made."""
-    selected = (claim.metadata.annotations or {}).get(SELECTED_NODE)
+    selected = known.selected_node(claim)
     class_ = known.class_of(claim)
     made = class_ is not None and class_.provisioner not in ("", NO_PROVISIONER)
     if selected:

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from koordinator.api.core import Pod
 from koordinator.api.registry import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 from koordinator.api.storage import BOUND_BY_CONTROLLER, SELECTED_NODE, PersistentVolume, PersistentVolumeClaim
 from koordinator.clock import Clock, first_of
 from koordinator.kube.store import JsonObject, Store
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Change, Columns, Rows
-from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.scheduler.engine.events import ClusterEvent, Happening, Hint
 from koordinator.scheduler.engine.framework import (
     SKIP,
     UNRESOLVABLE,
@@ -28,7 +29,7 @@ from koordinator.scheduler.engine.framework import (
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.remedy import Remedy
 from koordinator.scheduler.plugins.volumes import advice, matching
-from koordinator.scheduler.plugins.volumes.known import ClaimRef, Volumes, claims_of
+from koordinator.scheduler.plugins.volumes.known import ClaimRef, Volumes, claims_of, requested
 
 _CONFLICT, _UNMATCHED, _NO_ROOM, _GONE = 1, 2, 4, 8
 _REASONS = {
@@ -86,7 +87,7 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PatientPreBind
         known = self.volumes
         spec, name = claim.spec, claim.class_name
         ours = (name, repr(spec.resources), repr(spec.access_modes), spec.volume_mode, repr(spec.selector))
-        selected = (claim.metadata.annotations or {}).get(SELECTED_NODE)
+        selected = known.selected_node(claim)
         choice = name in known.free or claim.key in known.reserved
         stock = (claim.key, known.volumes.version, tuple(known.promised.items())) if choice else None
         return ours, selected, stock, known.classes.version, known.drivers.version, known.capacities.version
@@ -101,7 +102,7 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PatientPreBind
             if problem := self._problem(ref, claim, pod):
                 return _Claims([], [], problem)
             (bound if claim.bound else waiting).append(claim)
-        waiting.sort(key=matching.requested)
+        waiting.sort(key=requested)
         return _Claims(bound, waiting)
 
     def _problem(self, ref: ClaimRef, claim: PersistentVolumeClaim, pod: PodInfo) -> str:
@@ -173,7 +174,11 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PatientPreBind
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         kinds = Happening.CLAIM | Happening.VOLUME | Happening.STORAGE
-        return ((kinds | Happening.NODE_ADD | Happening.NODE_LABEL, None),)
+        return (kinds | Happening.NODE_ADD | Happening.NODE_LABEL, None), (Happening.POD_DELETE, self._given_back)
+
+    def _given_back(self, pod: PodInfo, event: ClusterEvent) -> bool:
+        """A bind that failed gives back the volumes that it was promised, and nothing else tells of it."""
+        return isinstance(event.old, Pod) and bool(event.old.spec.volumes)
 
     # -- reserve -------------------------------------------------------------------------------------------------------
 
@@ -194,9 +199,10 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PatientPreBind
         for claim, volumes, choice in zip(claims.waiting, found.candidates, found.choices, strict=True):
             if choice[0] < 0:
                 decided.provisions.append(claim)
+                self.volumes.selected.make(claim.key, node)
             else:
                 decided.bindings.append((claim, volumes[choice[0]]))
-                self.volumes.promised[volumes[choice[0]].name] = claim.key
+                self.volumes.promised.make(volumes[choice[0]].name, claim.key)
         return None
 
     def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
@@ -204,7 +210,9 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PatientPreBind
 
     def _settle(self, decided: _Decided | None) -> None:
         for _, volume in decided.bindings if decided is not None else ():
-            self.volumes.promised.pop(volume.name, None)
+            self.volumes.promised.end(volume.name)
+        for claim in decided.provisions if decided is not None else ():
+            self.volumes.selected.end(claim.key)
 
     # -- pre-bind ------------------------------------------------------------------------------------------------------
 
@@ -230,7 +238,7 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PatientPreBind
         with self.volumes.claims.watching(claim.key for claim in claims) as changed:
             while (failure := self._failure(claims, triggered, seen, node)) is None:
                 if all(self._is_bound(claim) for claim in claims):
-                    self._settle(state.pop(_DECIDED))
+                    self._keep(state.pop(_DECIDED))
                     return None
                 left = until - self._clock.monotonic()
                 if left <= 0:
@@ -251,9 +259,19 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PatientPreBind
         }
         await self._store.patch(PERSISTENT_VOLUMES, volume.name, patch)
 
+    def _keep(self, decided: _Decided) -> None:
+        """All claims are bound. A volume's promise holds until the volume itself says whose it is, or it was not needed."""
+        for claim in decided.provisions:
+            self.volumes.selected.end(claim.key)
+        for claim, volume in decided.bindings:
+            current = self.volumes.claims.get(claim.key)
+            if current is None or current.spec.volume_name != volume.name:
+                self.volumes.promised.end(volume.name)
+
     def _is_bound(self, claim: PersistentVolumeClaim) -> bool:
+        """Whether the claim has a volume, and we know that volume."""
         current = self.volumes.claims.get(claim.key)
-        return current is not None and current.bound
+        return current is not None and current.bound and self.volumes.volume_of(current) is not None
 
     def _failure(self, claims: list[PersistentVolumeClaim], triggered: set[str], seen: set[str], node: str) -> Status | None:
         """Why it comes to nothing. ``seen``: claims that did carry our node; a provisioner that gives up takes it away."""
@@ -263,11 +281,18 @@ class VolumeBinding(PreFilterPlugin, FilterPlugin, ReservePlugin, PatientPreBind
                 return _failed(f'error getting PVC "{claim.key}": it is gone')
             if current.metadata.uid != claim.metadata.uid:
                 return _failed(f'PVC "{claim.key}" is another one now')
+            volume = self.volumes.volume_of(current) if current.bound else None
+            if volume is not None and not self._reaches(volume, node):
+                return _failed(f'pv "{volume.name}" node affinity doesn\'t match node "{node}"')
             if (current.metadata.annotations or {}).get(SELECTED_NODE) == node:
                 seen.add(claim.key)
             elif claim.key in triggered & seen and not current.bound:
                 return _failed(f'provisioning failed for PVC "{claim.name}"')
         return None
+
+    def _reaches(self, volume: PersistentVolume, node: str) -> bool:
+        row = self._columns.row_of.get(node)
+        return row is not None and bool(matching.reachable(volume, self._columns, slice(row, row + 1))[0])
 
 
 def _foreign(ref: ClaimRef, claim: PersistentVolumeClaim, pod: PodInfo) -> bool:

@@ -1,7 +1,9 @@
 """What all volume plugins look up: a pod's claims, their volumes and classes, and what is promised but not yet written."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from koordinator.api import quantity
 from koordinator.api.core import Pod
 from koordinator.api.registry import (
     CSI_DRIVERS,
@@ -11,7 +13,13 @@ from koordinator.api.registry import (
     PERSISTENT_VOLUMES,
     STORAGE_CLASSES,
 )
-from koordinator.api.storage import WAIT_FOR_FIRST_CONSUMER, PersistentVolume, PersistentVolumeClaim, StorageClass
+from koordinator.api.storage import (
+    SELECTED_NODE,
+    WAIT_FOR_FIRST_CONSUMER,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    StorageClass,
+)
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.events import Happening
 from koordinator.scheduler.engine.objects import Objects
@@ -35,6 +43,53 @@ def claims_of(pod: Pod) -> list[ClaimRef]:
     return found
 
 
+def capacity(volume: PersistentVolume) -> int:
+    """Bytes. Raises ValueError when they cannot be read."""
+    return _bytes("spec.capacity.storage", (volume.spec.capacity or {}).get("storage", 0))
+
+
+def requested(claim: PersistentVolumeClaim) -> int:
+    """Bytes. Raises ValueError when they cannot be read."""
+    asked = (claim.spec.resources.requests or {}).get("storage", 0)
+    return _bytes(f"spec.resources.requests.storage of claim {claim.key}", asked)
+
+
+def _bytes(where: str, text: str | int | float) -> int:
+    try:
+        return quantity.value(text)
+    except ValueError as err:
+        raise ValueError(f"{where} is {text!r}: {err}") from None
+
+
+class Promises:
+    """What pods in flight have been promised; pods that share a claim share its promise, and the last one ends it."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[str, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def get(self, key: str, default: str = "") -> str:
+        return self._made[key][0] if key in self._made else default
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        return ((key, value) for key, (value, _) in self._made.items())
+
+    def make(self, key: str, value: str) -> None:
+        self._made[key] = value, self._made.get(key, ("", 0))[1] + 1
+
+    def end(self, key: str) -> None:
+        value, number = self._made.get(key, ("", 0))
+        if number > 1:
+            self._made[key] = value, number - 1
+        else:
+            self._made.pop(key, None)
+
+    def clear(self, key: str) -> None:
+        self._made.pop(key, None)
+
+
 class Volumes:
     """Claims, volumes and classes as the API server has them, and the promises of pods that are being bound."""
 
@@ -46,8 +101,10 @@ class Volumes:
         self.drivers = objects.of(CSI_DRIVERS, Happening.STORAGE)
         self.nodes = objects.of(CSI_NODES, Happening.STORAGE)
         self.capacities = objects.of(CSI_STORAGE_CAPACITIES, Happening.STORAGE)
-        self.promised: dict[str, str] = {}
+        self.promised = Promises()
         """Volume name → key of the claim that a pod in flight wants bound to it."""
+        self.selected = Promises()
+        """Key of a claim → the node that a pod in flight wants its volume made for."""
         self.free: dict[str, dict[str, PersistentVolume]] = {}
         """Volumes that nobody has claimed, by class: few, where volumes are made when they are needed."""
         self.reserved: dict[str, dict[str, PersistentVolume]] = {}
@@ -61,8 +118,13 @@ class Volumes:
             del shelves[key][volume.name]
             if not shelves[key]:
                 del shelves[key]
+        ref = volume.spec.claim_ref
+        if ref is not None or not there:
+            self.promised.clear(volume.name)  # the API server's word stands for the promise from now on
+        if ref is not None:
+            self.claims.tell(f"{ref.namespace}/{ref.name}")
         if there:
-            ref = volume.spec.claim_ref
+            capacity(volume)  # a volume of unreadable size is told of now, and offered to nobody
             place = (
                 (self.free, volume.spec.storage_class_name) if ref is None else (self.reserved, f"{ref.namespace}/{ref.name}")
             )
@@ -79,6 +141,10 @@ class Volumes:
 
     def volume_of(self, claim: PersistentVolumeClaim) -> PersistentVolume | None:
         return self.volumes.get(claim.spec.volume_name) if claim.spec.volume_name else None
+
+    def selected_node(self, claim: PersistentVolumeClaim) -> str:
+        """The node that a volume is being made for, or is about to be."""
+        return (claim.metadata.annotations or {}).get(SELECTED_NODE) or self.selected.get(claim.key)
 
     def class_of(self, claim: PersistentVolumeClaim) -> StorageClass | None:
         return self.classes.get(claim.class_name)

@@ -9,7 +9,6 @@ from koordinator.api import quantity, selectors
 from koordinator.api.core import NodeSelector
 from koordinator.api.storage import (
     NO_PROVISIONER,
-    SELECTED_NODE,
     CSIStorageCapacity,
     PersistentVolume,
     PersistentVolumeClaim,
@@ -18,9 +17,7 @@ from koordinator.api.storage import (
 )
 from koordinator.scheduler.engine.columns import Bools, Columns, Ints, Rows
 from koordinator.scheduler.plugins.selectors import terms
-from koordinator.scheduler.plugins.volumes.known import Volumes
-
-_STORAGE = "storage"
+from koordinator.scheduler.plugins.volumes.known import Volumes, capacity, requested
 
 
 class Outcome(NamedTuple):
@@ -36,15 +33,6 @@ class Outcome(NamedTuple):
     """Per claim, where a volume could be made for it if there were room."""
 
 
-def requested(claim: PersistentVolumeClaim) -> int:
-    """Bytes. Raises ValueError when they cannot be read."""
-    return quantity.value((claim.spec.resources.requests or {}).get(_STORAGE, 0))
-
-
-def capacity(volume: PersistentVolume) -> int:
-    return quantity.value((volume.spec.capacity or {}).get(_STORAGE, 0))
-
-
 def reachable(volume: PersistentVolume, nodes: Columns, rows: Rows) -> Bools:
     """The nodes that a volume can be used on."""
     affinity = volume.spec.node_affinity
@@ -55,16 +43,18 @@ def reachable(volume: PersistentVolume, nodes: Columns, rows: Rows) -> Bools:
 
 
 def suitable(known: Volumes, claim: PersistentVolumeClaim) -> list[PersistentVolume]:
-    """Volumes that the claim could be bound to, smallest first. One that is reserved for it stands alone: it has no choice."""
+    """Volumes that the claim could be bound to, smallest first. One that is reserved for it, or promised, stands alone."""
     wanted = requested(claim)
     for volume in known.reserved.get(claim.key, {}).values():
         if _is_for(volume, claim) and volume.spec.storage_class_name == claim.class_name and _usable(volume, claim, wanted):
             return [volume]
-    found = [
-        (capacity(volume), volume.name, volume)
-        for volume in known.free.get(claim.class_name, {}).values()
-        if known.promised.get(volume.name, claim.key) == claim.key and _usable(volume, claim, wanted) and _fits(volume, claim)
-    ]
+    found = []
+    for volume in known.free.get(claim.class_name, {}).values():
+        promised = known.promised.get(volume.name)
+        if promised == claim.key:
+            return [volume]
+        if not promised and _usable(volume, claim, wanted) and _fits(volume, claim):
+            found.append((capacity(volume), volume.name, volume))
     return [one[-1] for one in sorted(found, key=lambda one: one[:2])]
 
 
@@ -94,7 +84,7 @@ def outcome(known: Volumes, claims: Sequence[PersistentVolumeClaim], nodes: Colu
     taken: list[tuple[str, Bools]] = []
     for claim in claims:
         chosen = np.full(count, -1, dtype=np.int64)
-        volumes = [] if _selected(claim) else suitable(known, claim)
+        volumes = [] if known.selected_node(claim) else suitable(known, claim)
         for place, volume in enumerate(volumes):
             free = (chosen < 0) & reachable(volume, nodes, rows)
             for name, where in taken:
@@ -115,11 +105,6 @@ def outcome(known: Volumes, claims: Sequence[PersistentVolumeClaim], nodes: Colu
     return Outcome(candidates, choices, unmatched, no_room, lacking, makeable)
 
 
-def _selected(claim: PersistentVolumeClaim) -> str:
-    """The node that a volume is being made for."""
-    return (claim.metadata.annotations or {}).get(SELECTED_NODE, "")
-
-
 def _provisionable(known: Volumes, claim: PersistentVolumeClaim, nodes: Columns, rows: Rows) -> tuple[Bools, Bools]:
     """Where a volume may be made for the claim, and where there is room for it."""
     count = len(nodes.alive[rows])
@@ -127,7 +112,7 @@ def _provisionable(known: Volumes, claim: PersistentVolumeClaim, nodes: Columns,
     if class_ is None or class_.provisioner in ("", NO_PROVISIONER):
         return np.zeros(count, dtype=np.bool_), np.ones(count, dtype=np.bool_)
     allowed = _allowed(class_.allowed_topologies or [], nodes, rows)
-    if node := _selected(claim):
+    if node := known.selected_node(claim):
         allowed &= nodes.node_names.values[rows] == nodes.node_names.id_of(node)
     return allowed, _room(known, class_, requested(claim), nodes, rows)
 
@@ -162,7 +147,10 @@ def _room(known: Volumes, class_: StorageClass, wanted: int, nodes: Columns, row
 
 def _holds(one: CSIStorageCapacity, wanted: int) -> bool:
     limit = one.maximum_volume_size if one.maximum_volume_size is not None else one.capacity
-    return limit is not None and quantity.value(limit) >= wanted
+    try:
+        return limit is not None and quantity.value(limit) >= wanted
+    except ValueError:  # nobody knows how much that is
+        return False
 
 
 def _in_topology(one: CSIStorageCapacity, nodes: Columns, rows: Rows) -> Bools:

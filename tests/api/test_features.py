@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from koordinator.api import features
-from koordinator.api.features import KOORDLET, MANAGER, SCHEDULER
+from koordinator.api.features import KOORDLET, MANAGER, SCHEDULER, Stage
 from koordinator.errors import ConfigInvalid
 
 
@@ -41,3 +43,21 @@ def test_no_gate_is_there_twice(gates):
 
 def test_gates_that_need_the_threshold_strategy_are_koordlets():
     assert {gate.name for gate in KOORDLET.gates} >= features.NEED_THRESHOLD_STRATEGY
+
+
+def test_kube_schedulers_own_gates_are_accepted_and_change_nothing():
+    defaults = SCHEDULER.parse("")
+    assert SCHEDULER.parse("SchedulerQueueingHints=true,DynamicResourceAllocation=false") == defaults
+    with pytest.raises(ConfigInvalid, match="must be true or false"):
+        SCHEDULER.parse("SchedulerQueueingHints=perhaps")
+    with pytest.raises(ConfigInvalid, match="unrecognized feature gate"):
+        MANAGER.parse("SchedulerQueueingHints=true")
+
+
+def test_the_page_tells_truly_which_gates_of_the_scheduler_wait_for_their_plugins():
+    root = Path(features.__file__).parent.parent
+    files = [*(root / "scheduler").rglob("*.py"), root / "api" / "transform.py"]
+    text = "".join(file.read_text() for file in files)
+    read = {gate.name for gate in SCHEDULER.gates if f'"{gate.name}"' in text}
+    mature = {gate.name for gate in SCHEDULER.gates if gate.stage is Stage.GA}
+    assert {gate.name for gate in SCHEDULER.gates} - read - mature == features.WAITING

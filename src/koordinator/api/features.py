@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from koordinator.api import numbers
+from koordinator.api import nativegates, numbers
 from koordinator.errors import ConfigInvalid
 
 
@@ -29,10 +29,11 @@ class Gate(msgspec.Struct, frozen=True):
 
 
 class Gates(msgspec.Struct, frozen=True):
-    """The gates that one component knows."""
+    """The gates that one component knows. ``native``: names that it accepts, and that change nothing."""
 
     component: str
     gates: tuple[Gate, ...]
+    native: frozenset[str] = frozenset()
 
     def parse(self, text: str) -> frozenset[str]:
         """Names of the gates that are on. Raises ConfigInvalid for an unknown gate or a value that is not a boolean."""
@@ -44,7 +45,7 @@ class Gates(msgspec.Struct, frozen=True):
     def _pair(self, item: str, known: dict[str, Gate]) -> tuple[str, bool]:
         name, equals, value = (part.strip() for part in item.partition("="))
         effect = f"{self.component} does not start"
-        if name not in known and name not in ("AllAlpha", "AllBeta"):
+        if name not in known and name not in ("AllAlpha", "AllBeta") and name not in self.native:
             raise ConfigInvalid("--feature-gates", item, f"unrecognized feature gate: {name}", effect)
         if not equals:
             raise ConfigInvalid("--feature-gates", item, f"missing bool value for {name}", effect)
@@ -153,7 +154,21 @@ SCHEDULER = Gates(
         _ga("GenericEphemeralVolume", "kept for compatibility"),
         _ga("PodDisruptionBudget", "kept for compatibility"),
     ),
+    nativegates.KUBE_SCHEDULER,
 )
+
+WAITING = frozenset(
+    (
+        *(gate.name for gate in (*_QUOTA, *_TERMINATING)),
+        "LazyReservationRestore",
+        "OmitNodeLabelsForReservation",
+        "SkipReservationFitsNode",
+        "CleanExpiredReservationAllocated",
+        "DevicePluginAdaption",
+        "GangPendingPodsConditionPatch",
+    )
+)
+"""Gates of koord-scheduler whose plugins are not there yet: accepted, and without effect."""
 
 KOORDLET = Gates(
     "koordlet",

@@ -80,11 +80,20 @@ def slo_controller_config() -> str:
     return "\n".join(lines)
 
 
+def _gate(gate: features.Gate, *, waiting: bool) -> str:
+    effect = f"{gate.effect} (not yet: its plugin is not there)" if waiting else gate.effect
+    return f"| `{gate.name}` | {str(gate.default).lower()} | {gate.stage} | {effect} |"
+
+
 def feature_gates() -> str:
     lines = ["# Feature gates", "", _NOTE, "`--feature-gates=A=true,B=false`; `AllAlpha` and `AllBeta` set a whole stage.", ""]
     for gates in features.ALL:
         lines += [f"## {gates.component}", "", "| gate | default | stage | effect |", "|---|---|---|---|"]
-        lines += [f"| `{one.name}` | {str(one.default).lower()} | {one.stage} | {one.effect} |" for one in gates.gates] + [""]
+        waiting = features.WAITING if gates is features.SCHEDULER else frozenset()
+        lines += [_gate(one, waiting=one.name in waiting) for one in gates.gates] + [""]
+        if gates.native:
+            names = ", ".join(f"`{name}`" for name in sorted(gates.native))
+            lines += [f"Gates of kube-scheduler are accepted, and change nothing: {names}.", ""]
     return "\n".join(lines)
 
 

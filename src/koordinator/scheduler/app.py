@@ -19,6 +19,7 @@ from koordinator.scheduler.catalogue import Catalogue, built_in, with_entry_poin
 from koordinator.scheduler.config.write import current
 from koordinator.scheduler.debug.flags import Flags
 from koordinator.scheduler.debug.trace import Trace
+from koordinator.scheduler.engine.batch import BatchStats
 from koordinator.scheduler.engine.binding import Binder
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
@@ -90,6 +91,7 @@ class App:
         self.queue = SchedulingQueue(clock.monotonic, timings_of(self.reading.configuration, options))
         self.scheduler = Scheduler(cluster, self.queue, self.profiles, self.reporter, options.seed, options.gates)
         self.scheduler.extenders, self.scheduler.ask_extenders = self.extenders.all, self.extenders.ask
+        self.scheduler.batch.stats = BatchStats(self.metrics)
         self._connect(handles)
         self.binder = Binder(self.scheduler.bound, self.scheduler.bind_failed, options.bind_concurrency)
         self.scheduler.submit, self.binder.obstacle = self.binder.submit, self.scheduler.obstacle

@@ -262,7 +262,7 @@ def test_one_that_fails_takes_all_along(trouble):
     assert world.queue.counts[Where.UNSCHEDULABLE] == 1
     assert world.queue.counts[Where.ACTIVE] == 3, "siblings wait where they waited"
     assert world.hooks.forgotten == []
-    assert world.stats.cleanups == {"batch_schedule_failure": 2}
+    assert world.stats.cleanups == {("batch_schedule_failure",): 2}
 
 
 def test_no_room_is_told_in_the_filters_words():
@@ -321,7 +321,7 @@ def test_a_refusal_at_permit_takes_all_along(trouble, message):
     world.pods(member("0", "a"), member("1", "b", trouble=trouble)).once()
     assert world.refused("job-0") == message
     nothing_is_left(world)
-    assert world.stats.cleanups == {"batch_permit_failure": 2}
+    assert world.stats.cleanups == {("batch_permit_failure",): 2}
 
 
 def test_a_job_whose_last_pod_still_waits_fails():
@@ -372,8 +372,8 @@ def test_one_that_cannot_be_bound_is_tried_again_at_once_and_then_after_pauses()
     assert world.hooks.forgotten == ["job-1"]
     assert world.hooks.reserved == ["job-0"]
     world.scheduler.bound(first)
-    assert world.stats.partial_jobs == 1
-    assert world.stats.partial_pods == {"success": 1, "failure": 1}
+    assert world.stats.partial_jobs == {(): 1}
+    assert world.stats.partial_pods == {("success",): 1, ("failure",): 1}
     assert world.stats.bind_failures == {("pre_bind_error", "PreBind"): 1}
     assert world.queue.get(second.pod.info.uid).where is Where.ACTIVE
     world.once()
@@ -386,7 +386,7 @@ def test_a_job_of_which_no_pod_could_be_bound_is_not_bound_in_part():
     world = two_nodes().pods(member("0", "a"), member("1", "b")).once()
     for binding in list(world.bindings):
         world.scheduler.bind_failed(binding, BindFailed("down"))
-    assert world.stats.partial_jobs == 0
+    assert not world.stats.partial_jobs
     assert len(world.queue) == 2
 
 

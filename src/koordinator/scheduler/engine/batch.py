@@ -13,39 +13,46 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from koordinator.kube.metrics import Histogram
 from koordinator.scheduler.engine.binding import BindFailed, Binding
 from koordinator.scheduler.engine.cluster import NotPossible
 from koordinator.scheduler.engine.framework import Code, CycleState, PluginFailed, Status
 from koordinator.scheduler.engine.hooks import BATCH, IGNORED_NOMINATIONS, PLACEMENT_HINT, PlacementHint, Plan
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.queue import QueuedPod, Where
+from koordinator.scheduler.metrics import Metrics
 
 if TYPE_CHECKING:
     from koordinator.scheduler.engine.commit import Committer
     from koordinator.scheduler.engine.cycle import Scheduler
 
 SNAPSHOT_GATE = "EnableBatchScheduleNodeSnapshot"
-SECONDS = tuple(0.001 * 2.0**power for power in range(15))
 FAILED = "job batch schedule failed"
 SCHEDULE_FAILURE, PERMIT_FAILURE = "batch_schedule_failure", "batch_permit_failure"
 
 
 class BatchStats:
-    """What is counted, for the metrics."""
+    """What is counted."""
 
-    def __init__(self) -> None:
-        self.duration, self.by_node, self.by_pod = Histogram(SECONDS), Histogram(SECONDS), Histogram(SECONDS)
-        self.partial_jobs = 0
-        self.partial_pods = {"success": 0, "failure": 0}
-        self.bind_failures: dict[tuple[str, str], int] = {}
-        """By reason and phase."""
-        self.cleanups: dict[str, int] = {}
-        """Pods that had a node for a moment, by why they lost it."""
+    def __init__(self, metrics: Metrics) -> None:
+        counter, histogram = metrics.counter, metrics.histogram
+        self.duration = histogram("inline_batch_schedule_duration_seconds", "Placing one job.", ("result",))
+        self.by_node = histogram("batch_algorithm_by_node_duration_seconds", "Placing a job's pods on one node.")
+        self.by_pod = histogram("batch_algorithm_by_pod_duration_seconds", "Placing one pod of a job.")
+        text = "Jobs of which some pods were bound and some were not."
+        self.partial_jobs = counter("batch_partial_bind_jobs_total", text)
+        self.partial_pods = counter("batch_partial_bind_pods_total", "Pods of such jobs, by what became of them.", ("status",))
+        text = "Pods of jobs that could not be bound."
+        self.bind_failures = counter("batch_bind_failures_total", text, ("reason", "phase"))
+        text = "Pods that had a node for a moment, until their job failed."
+        self.cleanups = counter("batch_assumed_pods_cleanup_total", text, ("reason",))
 
     def bind_failed(self, failure: BindFailed) -> None:
-        labels = ("pre_bind_error" if failure.phase == "PreBind" else "bind_error", failure.phase)
-        self.bind_failures[labels] = self.bind_failures.get(labels, 0) + 1
+        self.bind_failures.add(("pre_bind_error" if failure.phase == "PreBind" else "bind_error", failure.phase))
+
+    def partly_bound(self, bound: int, failed: int) -> None:
+        self.partial_jobs.add(())
+        self.partial_pods.add(("success",), bound)
+        self.partial_pods.add(("failure",), failed)
 
 
 class Job:
@@ -83,7 +90,7 @@ class Batch:
     def __init__(self, scheduler: "Scheduler", commit: "Committer") -> None:
         self._scheduler, self._commit = scheduler, commit
         self.on = "EnableInlineBatchSchedule" in scheduler.gates
-        self.stats = BatchStats()
+        self.stats = BatchStats(Metrics())
         self._holding: dict[str, Status | None] = {}
         """Pods between Permit and the end of their job, with the status of those that were rejected meanwhile."""
 
@@ -234,7 +241,7 @@ class Batch:
         for member in reversed(members):
             if member.binding is not None:
                 self._commit.release(member.binding)
-                self.stats.cleanups[why] = self.stats.cleanups.get(why, 0) + 1
+                self.stats.cleanups.add((why,))
 
     # -- on the way to the API server ----------------------------------------------------------------------------------
 
@@ -267,9 +274,7 @@ class Batch:
     def _one_less(self, job: Job) -> None:
         job.left -= 1
         if not job.left and job.bound and job.failed:
-            self.stats.partial_jobs += 1
-            self.stats.partial_pods["success"] += job.bound
-            self.stats.partial_pods["failure"] += job.failed
+            self.stats.partly_bound(job.bound, job.failed)
 
 
 def _mistake(trigger: QueuedPod, plan: Plan) -> str:

@@ -14,8 +14,8 @@ _SCHEDULING = """
 """
 _DEVICES = """
     DRAAdminAccess DRAConsumableCapacity DRAControlPlaneController DRADeviceBindingConditions DRADeviceTaintRules
-    DRADeviceTaints DRAExtendedResource DRAPartitionableDevices DRAPrioritizedList DRAResourceClaimDeviceStatus DRASchedulerFilterTimeout
-    DynamicResourceAllocation
+    DRADeviceTaints DRAExtendedResource DRAPartitionableDevices DRAPrioritizedList DRAResourceClaimDeviceStatus
+    DRASchedulerFilterTimeout DynamicResourceAllocation
 """
 _VOLUMES = """
     AnyVolumeDataSource CSIMigrationPortworx CrossNamespaceVolumeDataSource HonorPVReclaimPolicy InTreePluginPortworxUnregister

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
+from koordinator.api import keys
 from koordinator.api.explanation import ScheduleExplanation, ScheduleExplanationSpec, ScheduleExplanationStatus
-from koordinator.api.meta import ObjectMeta, format_time
+from koordinator.api.meta import ObjectMeta, OwnerReference, format_time
 from koordinator.api.registry import SCHEDULE_EXPLANATIONS
 from koordinator.clock import ManualClock
 from koordinator.kube.memory import MemoryStore
@@ -91,12 +92,60 @@ def test_a_pod_for_which_nobody_makes_way(world, spec):
     ("key", "spec", "message"),
     [
         ("", {"question_object_template": {}}, "questionObjectTemplate is not supported: give a questionObjectKey"),
-        ("p", {}, "questionObjectKey 'p' is not namespace/name of a pod"),
-        ("default/none", {}, "pod default/none not found: "),
+        ("p", {}, "questionObjectKey 'p' is not namespace/name"),
+        ("default/none", {}, "neither a pod nor a job or gang with pods: default/none: "),
     ],
 )
 def test_questions_without_an_answer(world, key, spec, message):
     assert world.answer(key, **spec).failed_message.startswith(message)
+
+
+def member(name, **kwargs):
+    one = pod(name, **kwargs)
+    one.metadata.owner_references = [OwnerReference(kind="Job", name="job", controller=True)]
+    return READER.read(one)
+
+
+def columns_of(world):
+    return world.cluster.columns.requested.tolist(), world.cluster.columns.position
+
+
+def test_a_job_is_asked_about_as_a_whole(world):
+    for index in range(4):
+        world.queue.add(member(f"p{index}", cpu="1"), world.profile)
+    before = columns_of(world)
+    found = world.answer("default/job")
+    assert (found.schedulable, found.failed_message) == (True, "")
+    placed = found.detailed_explanation[0].schedule_explanation.feasible_scheduling_result
+    assert sorted((one.name, one.node_name) for one in placed) == [("p0", "a"), ("p1", "b"), ("p2", "a"), ("p3", "b")]
+    assert columns_of(world) == before
+    assert not world.cluster.pods
+
+
+def test_a_job_of_which_one_pod_is_too_many(world):
+    world.cluster.place(member("p0", cpu="1"), "a")
+    for index in range(1, 5):
+        world.queue.add(member(f"p{index}", cpu="1"), world.profile)
+    found = world.answer("default/job")
+    assert (found.schedulable, found.schedulable_after_preemption) == (False, False)
+    assert found.failed_message == "pod default/p4: 4 of its job have a node: 2 Insufficient cpu"
+    (failed,) = found.detailed_explanation[0].schedule_explanation.node_failed_details
+    assert (failed.failed_plugin, failed.failed_nodes) == ("NodeResourcesFit", ["a", "b"])
+
+
+def test_gangs_that_go_together_are_one_question(world):
+    for index, gang in enumerate(("x", "y", "y")):
+        world.waits(f"p{index}", cpu="1500m", annotations={keys.GANG_NAME: gang})
+    assert world.answer("default/y").schedulable
+    found = world.answer("default/x,default/y")
+    assert (found.schedulable, found.failed_message.startswith("pod default/p2: 2 of its job")) == (False, True)
+
+
+def test_of_a_large_job_some_are_tried(world):
+    for index in range(25):
+        world.queue.add(member(f"p{index}", cpu="10m"), world.profile)
+    found = world.answer("default/job")
+    assert (found.schedulable, found.failed_message) == (True, "only 20 of 25 waiting pods were tried")
 
 
 def asked(ttl, age, now=1e9):

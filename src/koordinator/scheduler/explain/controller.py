@@ -32,14 +32,17 @@ from koordinator.kube.errors import ApiError, NotFound
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
 from koordinator.scheduler.engine.pod import PodInfo
-from koordinator.scheduler.explain.answers import PodExplanation
+from koordinator.scheduler.explain.answers import Group, PodExplanation
 from koordinator.scheduler.explain.explainer import Explainer, NotKnown
+from koordinator.scheduler.explain.together import MOST_PODS, Members, attempt, members_of
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT = 50.0
 """Less than the minute after which readers take us for dead."""
 ROUND_SECONDS, ROUND_BUDGET = 1.0, 0.02
+SHARE = 0.02
+"""Of all time so much may go into one question."""
 DEFAULT_TTL = 24 * 3600.0
 _NO_SUCH_KIND = 60.0
 
@@ -51,6 +54,8 @@ class Explanations:
         self._store, self._explainer, self._clock, self._leading = store, explainer, clock, leading
         self._informer: Informer[ScheduleExplanation] = Informer(store, SCHEDULE_EXPLANATIONS, clock=clock)
         self._turn: deque[str] = deque()
+        self._rests_until: dict[str, float] = {}
+        """Questions that are not asked before that time, by uid: a long answer is not worked out every second."""
 
     async def run(self) -> None:
         """Answer until cancelled."""
@@ -78,7 +83,10 @@ class Explanations:
 
     async def _round(self) -> None:
         if not self._turn:
-            self._turn.extend(one.key for one in self._informer.items())
+            asked_for = list(self._informer.items())
+            self._turn.extend(one.key for one in asked_for)
+            uids = {one.metadata.uid for one in asked_for}
+            self._rests_until = {uid: until for uid, until in self._rests_until.items() if uid in uids}
         until = self._clock.monotonic() + ROUND_BUDGET
         while self._turn and self._clock.monotonic() < until:
             asked = self._informer.get(self._turn.popleft())
@@ -91,7 +99,12 @@ class Explanations:
             if expired(asked, now):
                 await self._store.delete(SCHEDULE_EXPLANATIONS, name, namespace, uid=asked.metadata.uid)
                 return
+            began = self._clock.monotonic()
+            if began < self._rests_until.get(asked.metadata.uid, began):
+                return
             status = status_of(self._explainer, asked.spec)
+            ended = self._clock.monotonic()
+            self._rests_until[asked.metadata.uid] = ended + min((ended - began) / SHARE, HEARTBEAT / 2)
             if worth_writing(asked.status, status, now):
                 await self._write(asked, status, now)
         except NotFound:
@@ -127,19 +140,25 @@ def worth_writing(old: ScheduleExplanationStatus, new: ScheduleExplanationStatus
 
 
 def status_of(explainer: Explainer, spec: ScheduleExplanationSpec) -> ScheduleExplanationStatus:
-    """The answer to a question about ``namespace/name``, without its time. Raises PluginFailed."""
+    """The answer to a question about a pod, job or gang, without its time. Raises PluginFailed."""
     key = spec.question_object_key
     if not key and spec.question_object_template is not None:
         return ScheduleExplanationStatus(failed_message="questionObjectTemplate is not supported: give a questionObjectKey")
     namespace, slash, name = key.partition("/")
     if not slash:
-        return ScheduleExplanationStatus(failed_message=f"questionObjectKey {key!r} is not namespace/name of a pod")
+        return ScheduleExplanationStatus(failed_message=f"questionObjectKey {key!r} is not namespace/name")
     try:
         answer = explainer.pod(namespace, name)
     except NotKnown as err:
-        return ScheduleExplanationStatus(failed_message=f"pod {key} not found: {err.args[0]}")
+        members = members_of(explainer.scheduler, key)
+        if not members.waiting and not members.placed:
+            return ScheduleExplanationStatus(failed_message=f"neither a pod nor a job or gang with pods: {key}: {err.args[0]}")
+        return _answer(_of_job(explainer, members))
     waits = not answer.node and not answer.fitting
-    domain = _domain(answer, explainer.prospects(answer.uid) if waits else [])
+    return _answer(_domain(answer, explainer.prospects(answer.uid) if waits else []))
+
+
+def _answer(domain: DomainExplanation) -> ScheduleExplanationStatus:
     return ScheduleExplanationStatus(
         schedulable=domain.schedulable,
         schedulable_after_preemption=domain.schedulable_after_preemption,
@@ -163,22 +182,48 @@ def _domain(answer: PodExplanation, prospects: Sequence[tuple[str, Sequence[PodI
     )
 
 
+def _of_job(explainer: Explainer, members: Members) -> DomainExplanation:
+    """All its pods at the same time."""
+    tried = members.waiting[:MOST_PODS]
+    trial = attempt(explainer.scheduler, tried)
+    message = ""
+    if trial.failed is not None:
+        why = trial.reason or "; ".join(f"{len(group.nodes)} {group.reason}" for group in trial.groups)
+        message = f"pod {trial.failed.info.key}: {len(members.placed) + len(trial.placed)} of its job have a node: {why}"
+    elif len(tried) < len(members.waiting):
+        message = f"only {len(tried)} of {len(members.waiting)} waiting pods were tried"
+    explained = NodeLevelExplanation(
+        schedulable=trial.failed is None,
+        failed_message=message,
+        feasible_scheduling_result=[_placement(pod, node) for pod, node in trial.placed] or None,
+        node_failed_details=in_order([_detail(group) for group in trial.groups]) or None,
+    )
+    fits = trial.failed is None
+    return DomainExplanation(
+        schedulable=fits, schedulable_after_preemption=fits, failed_message=message, schedule_explanation=explained
+    )
+
+
+def _placement(pod: PodInfo, node: str) -> FeasiblePlacement:
+    return FeasiblePlacement(namespace=pod.namespace, name=pod.name, uid=pod.uid, node_name=node)
+
+
+def _detail(group: Group) -> NodeFailedDetail:
+    return NodeFailedDetail(
+        failed_plugin=group.plugin,
+        reason=group.reason,
+        preempt_might_help=group.preempt_might_help,
+        failed_nodes=group.nodes,
+    )
+
+
 def _explained(answer: PodExplanation, node: str) -> NodeLevelExplanation:
     """As things stand: on this node, or on none."""
-    details = [
-        NodeFailedDetail(
-            failed_plugin=group.plugin,
-            reason=group.reason,
-            preempt_might_help=group.preempt_might_help,
-            failed_nodes=group.nodes,
-        )
-        for group in answer.groups
-    ]
     return NodeLevelExplanation(
         schedulable=bool(node),
         failed_message="" if node else answer.message,
         feasible_scheduling_result=_placed(answer, node),
-        node_failed_details=in_order(details) or None,
+        node_failed_details=in_order([_detail(group) for group in answer.groups]) or None,
     )
 
 

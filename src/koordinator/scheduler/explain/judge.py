@@ -6,7 +6,8 @@ The engine stops at a node's first objection and adds scores up; people want all
 import numpy as np
 from numpy.typing import NDArray
 
-from koordinator.scheduler.engine.compile import run_filter
+from koordinator.scheduler.engine.columns import Columns
+from koordinator.scheduler.engine.compile import Compiled, run_filter
 from koordinator.scheduler.engine.evaluate import Evaluation, Restricted
 from koordinator.scheduler.engine.framework import UNRESOLVABLE, FilterPlugin
 from koordinator.scheduler.explain.answers import Group, NodeVerdict, Refusal
@@ -15,13 +16,11 @@ from koordinator.scheduler.explain.attempts import top
 RowIds = NDArray[np.intp]
 
 
-class Judged:
-    """One pod against all nodes, at this moment. ``codes`` has one row per filter over the rows looked at."""
+class Verdicts:
+    """What all filters say to one pod, at this moment. ``codes`` has one row per filter over the rows looked at."""
 
-    def __init__(self, evaluation: Evaluation | Restricted) -> None:
-        self.evaluation = evaluation
-        compiled = self.compiled = evaluation.compiled
-        columns = self.columns = evaluation.columns
+    def __init__(self, compiled: Compiled, columns: Columns) -> None:
+        self.compiled, self.columns = compiled, columns
         alive = np.flatnonzero(columns.alive[: columns.size])
         self.excluded = self._excluded(alive)
         self.rows: RowIds = alive if not len(self.excluded) else np.setdiff1d(alive, self.excluded)
@@ -102,8 +101,15 @@ class Judged:
         place = int(np.searchsorted(self.rows, row))
         return self._refusals(place)
 
-    # -- scores --------------------------------------------------------------------------------------------------------
 
+class Judged(Verdicts):
+    """Verdicts and scores."""
+
+    def __init__(self, evaluation: Evaluation | Restricted) -> None:
+        super().__init__(evaluation.compiled, evaluation.columns)
+        self.evaluation = evaluation
+
+    # -- scores --------------------------------------------------------------------------------------------------------
     def best(self, most: int) -> list[NodeVerdict]:
         """The fitting nodes with the highest totals, every plugin's weighted score beside."""
         evaluation, names = self.evaluation, self.columns.names

@@ -1,5 +1,6 @@
 """Claims, classes and slices of a few words, and a world with the plugin that gives devices away."""
 
+import asyncio
 import itertools
 
 import msgspec
@@ -132,6 +133,14 @@ class World:
     def devices_of(self, state):
         found = state["DynamicResources/decided"].allocations.values()
         return [result["device"] for allocation in found for result in allocation["devices"]["results"]]
+
+    async def passing(self, work):
+        """What comes of work while time passes."""
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            await asyncio.sleep(0)
+            self.clock.advance(1)
+        return task.result()
 
     async def stored(self, *claims):
         """Claims as the API server has them, known to the plugin too."""

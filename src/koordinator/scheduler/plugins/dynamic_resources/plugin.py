@@ -278,12 +278,14 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
     async def _bind(self, claim: ResourceClaim, pod: PodInfo, decided: _Decided) -> None:
         """Raises: WriteFailed."""
         uid = claim.metadata.uid
+        decided.unsure[uid] = claim
         try:
             await self._writer.bind(claim, pod, decided.allocations.get(uid))
         except WriteFailed as why:
-            if why.unsure:
-                decided.unsure[uid] = claim
+            if not why.unsure:
+                del decided.unsure[uid]
             raise
+        del decided.unsure[uid]
         decided.written.add(uid)
 
 

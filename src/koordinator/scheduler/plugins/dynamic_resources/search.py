@@ -35,7 +35,6 @@ class Search:
         self._pools = stock.pools_at(row)
         self._offers = list(stock.offers_at(row, (pool for pool in self._pools if pool.usable)))
         self._steps = [_Step(index, choices) for index, ask in enumerate(asks) for choices in ask.choices]
-        self._candidates: dict[tuple[int, str], list[Offer]] = {}
         self._picked: list[list[Pick]] = [[] for _ in asks]
         self._chosen: dict[DeviceId, list[int]] = {}
         self._room: dict[PoolId, Counters] = {}
@@ -57,11 +56,11 @@ class Search:
         return any(self._satisfy(at, request) for request in self._steps[at].choices)
 
     def _satisfy(self, at: int, request: Request) -> bool:
-        candidates = self._fitting(self._steps[at].claim, request)
         if request.wanted:
-            return self._choose(at, request, candidates, (0, request.wanted))
+            return self._choose(at, request, (0, request.wanted))
         self._complete(self._asks[self._steps[at].claim], request)
-        return bool(candidates) and self._choose(at, request, candidates, (0, len(candidates)))
+        count = sum(request.accepts(offer) for offer in self._offers)
+        return count > 0 and self._choose(at, request, (0, count))
 
     def _complete(self, ask: Ask, request: Request) -> None:
         """All devices can only be told when all are known. Raises: Refused."""
@@ -71,30 +70,22 @@ class Search:
                 where = f"{ask.title}, request {request.name}"
                 raise Refused(f"{where}: asks for all devices, but resource pool {pool.id} is {state}")
 
-    def _fitting(self, claim: int, request: Request) -> list[Offer]:
-        """Devices of the right kind, in use or not."""
-        key = (claim, request.name)
-        known = self._candidates.get(key)
-        if known is None:
-            known = self._candidates[key] = [offer for offer in self._offers if request.accepts(offer)]
-        return known
-
-    def _choose(self, at: int, request: Request, candidates: list[Offer], span: tuple[int, int]) -> bool:
-        """``span``: the first candidate to look at, and how many devices are missing."""
+    def _choose(self, at: int, request: Request, span: tuple[int, int]) -> bool:
+        """``span``: the first device to look at, and how many are missing."""
         first, missing = span
         if not missing:
             return self._serve(at + 1)
         claim = self._steps[at].claim
         failed = set[Hashable]()
-        for place in range(first, len(candidates) - missing + 1):
-            offer = candidates[place]
+        for place in range(first, len(self._offers)):
+            offer = self._offers[place]
             if not self._free(claim, request, offer) or (failed and self._nature(offer) in failed):
                 continue
             self._tried += 1
             if self._tried > MOST_STEPS:
                 raise Refused("timed out trying to allocate devices")
             self._take(claim, request, offer)
-            if self._choose(at, request, candidates, (place + 1, missing - 1)):
+            if self._choose(at, request, (place + 1, missing - 1)):
                 return True
             self._give_back(claim, offer)
             failed.add(self._nature(offer))
@@ -109,7 +100,7 @@ class Search:
                 return False
         elif chosen or offer.id in self._stock.users:
             return False
-        if len(self._picked[claim]) >= MOST_DEVICES:
+        if len(self._picked[claim]) >= MOST_DEVICES or not request.accepts(offer):
             return False
         return self._satisfies(claim, request, offer) and (not offer.consumes or self._enough(offer))
 
@@ -148,7 +139,14 @@ class Search:
 
     def _nature(self, offer: Offer) -> Hashable:
         """Equal for devices that no request and no constraint of this pod can tell apart."""
-        fits = tuple(request.accepts(offer) for step in self._steps for request in step.choices)
+        fits = tuple(_fits(request, offer) for step in self._steps for request in step.choices)
         values = tuple(constraint.value(offer) for ask in self._asks for constraint in ask.constraints)
         counters = (offer.pool, tuple(sorted(offer.consumes.items()))) if offer.consumes else ()
         return fits, values, counters, offer.id in self._stock.users, tuple(self._chosen.get(offer.id, ()))
+
+
+def _fits(request: Request, offer: Offer) -> bool | str:
+    try:
+        return request.accepts(offer)
+    except Refused as why:
+        return str(why)

@@ -93,7 +93,7 @@ def test_a_pod_for_which_nobody_makes_way(world, spec):
     [
         ("", {"question_object_template": {}}, "questionObjectTemplate is not supported: give a questionObjectKey"),
         ("p", {}, "questionObjectKey 'p' is not namespace/name"),
-        ("default/none", {}, "neither a pod nor a job or gang with pods: default/none: "),
+        ("default/none", {}, "default/none not found: no job or gang with pods, and pod default/none is not known"),
     ],
 )
 def test_questions_without_an_answer(world, key, spec, message):

@@ -152,7 +152,7 @@ def status_of(explainer: Explainer, spec: ScheduleExplanationSpec) -> ScheduleEx
     except NotKnown as err:
         members = members_of(explainer.scheduler, key)
         if not members.waiting and not members.placed:
-            return ScheduleExplanationStatus(failed_message=f"neither a pod nor a job or gang with pods: {key}: {err.args[0]}")
+            return ScheduleExplanationStatus(failed_message=f"{key} not found: no job or gang with pods, and {err.args[0]}")
         return _answer(_of_job(explainer, members))
     waits = not answer.node and not answer.fitting
     return _answer(_domain(answer, explainer.prospects(answer.uid) if waits else []))

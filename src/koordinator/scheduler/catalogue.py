@@ -26,6 +26,7 @@ from koordinator.scheduler.plugins.dynamic_resources.unsupported import Unsuppor
 from koordinator.scheduler.plugins.image_locality import ImageLocality
 from koordinator.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from koordinator.scheduler.plugins.load_aware import args as load_aware
+from koordinator.scheduler.plugins.load_aware import figures as load_aware_figures
 from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
 from koordinator.scheduler.plugins.node_affinity import NodeAffinity
 from koordinator.scheduler.plugins.node_name import NodeName
@@ -98,6 +99,12 @@ def _weights(resources: list[wire.ResourceSpec] | None) -> tuple[ResourceWeight,
     return tuple(ResourceWeight(one.name, one.weight) for one in resources or ())
 
 
+def _load_aware(handle: Handle, args: Any) -> LoadAwareScheduling:
+    plugin = LoadAwareScheduling(handle.cluster, handle.clock, args)
+    load_aware_figures.show(handle, plugin)
+    return plugin
+
+
 BUILT: tuple[Entry, ...] = (
     _plain(SchedulingGates),
     _plain(PrioritySort),
@@ -113,7 +120,7 @@ BUILT: tuple[Entry, ...] = (
     ),
     Entry(
         LoadAwareScheduling,
-        lambda handle, args: LoadAwareScheduling(handle.cluster, handle.clock, args),
+        _load_aware,
         Kind(load_aware.LoadAwareArgs, load_aware.defaulted, load_aware.checked),
         lambda plugin, args: bool(plugin.reconfigure(args)),
     ),

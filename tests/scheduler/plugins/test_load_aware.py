@@ -13,6 +13,8 @@ from koordinator.clock import ManualClock
 from koordinator.errors import ConfigInvalid
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
+from koordinator.scheduler.engine.handle import Handle
+from koordinator.scheduler.plugins.load_aware import figures
 from koordinator.scheduler.plugins.load_aware.args import Aggregated, LoadAwareArgs, checked, defaulted, dimensions
 from koordinator.scheduler.plugins.load_aware.ledger import Ledger, PlacedPod, Report
 from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
@@ -270,3 +272,26 @@ def test_wrong_arguments_name_their_field(args, field):
 def test_dimensions_are_all_names_that_the_arguments_mention():
     args = defaulted(LoadAwareArgs(prod_usage_thresholds={"x/y": 1}, supported_resources=["a/b"]))
     assert dimensions(args) == ("a/b", "cpu", "memory", "x/y")
+
+
+def test_what_is_known_of_nodes_usage_is_counted_and_told():
+    nodes = [node(name, cpu="4") for name in ("cool", "hot", "old", "mute", "none")]
+    world = World(nodes, LoadAwareArgs(node_metric_expiration_seconds=60))
+    handle = Handle(world.cluster, None, world.clock, "p")
+    figures.show(handle, world.plugin)
+    world.report("cool", cpu="1")
+    world.report("hot", cpu="5")
+    world.report("old", cpu="1", age=61)
+    status = NodeMetricStatus(update_time=format_time(world.clock.now()))
+    world.plugin.object_set(NodeMetric(metadata=ObjectMeta(name="mute"), status=status))
+    shown = {name: family.shown() for name, family in handle.metrics.families.items() if name.startswith("load_aware")}
+    states = {state: number for (_, state), number in shown["load_aware_nodes"].items()}
+    assert states == {"fresh": 2, "expired": 1, "empty": 1, "missing": 1}
+    used = {(resource, percent): n for (_, resource, percent), n in shown["load_aware_utilization_nodes"].items() if n}
+    assert used == {("cpu", "20-30"): 1, ("cpu", "100+"): 1, ("memory", "10-20"): 2}
+    assert [world.plugin.about_node(name) for name in ("cool", "old", "mute", "none")] == [
+        ["usage report 0 s old"],
+        ["usage report 61 s old: too old to score by"],
+        ["usage report 0 s old, but it tells no usage"],
+        ["no usage report (NodeMetric): usage keeps no pod away, and adds nothing to the score"],
+    ]

@@ -107,6 +107,10 @@ class Plugin:
         """What would have to change for a pod that the plugin refuses before any node is looked at."""
         return []
 
+    def about_node(self, name: str) -> list[str]:
+        """What the plugin knows of a node that people who look at it should know: lines for ``koord explain node``."""
+        return []
+
     def endpoints(self) -> Mapping[str, Endpoint]:
         """Debug answers under ``/apis/v1/plugins/NAME/``: path, with ``{parameters}``, to a function of these.
 

@@ -115,4 +115,6 @@ class NodeExplanation(Answer):
     pods: list[str]
     assumed: list[str]
     waiting: list[Waiting]
+    notes: list[str] = []
+    """What plugins have to say of the node."""
     not_shown: int = 0

@@ -145,9 +145,15 @@ class Explainer:
             pods=[one.info.key for one in pods],
             assumed=[one.info.key for one in pods if one.assumed],
             waiting=[],
+            notes=self._notes(name),
         )
         self._waiting(answer, row)
         return answer
+
+    def _notes(self, node: str) -> list[str]:
+        profiles = dict.fromkeys(self.scheduler.profiles.values())
+        told = [line for profile in profiles for plugin in profile.plugins.values() for line in plugin.about_node(node)]
+        return list(dict.fromkeys(told))
 
     def _held(self, row: int) -> Iterator[Held]:
         columns = self.scheduler.cluster.columns

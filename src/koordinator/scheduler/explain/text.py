@@ -120,6 +120,7 @@ def of_node(answer: NodeExplanation) -> str:
     """What a node holds, and what it would take."""
     lines = [f"{answer.name}{': cordoned' if answer.unschedulable else ''}, {len(answer.pods)} pods"]
     lines += [f"  taint      {taint}" for taint in answer.taints]
+    lines += [f"  note       {note}" for note in answer.notes]
     rows = [[one.name, one.allocatable, one.requested, one.free] for one in answer.resources]
     lines += ["", *_table([["RESOURCE", "ALLOCATABLE", "REQUESTED", "FREE"], *rows])]
     if not answer.waiting:

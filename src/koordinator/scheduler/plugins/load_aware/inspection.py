@@ -7,7 +7,7 @@ import msgspec
 from koordinator.api.meta import format_time
 from koordinator.api.resources import wire
 from koordinator.scheduler.engine.remedy import Remedy, figure
-from koordinator.scheduler.plugins.load_aware.ledger import Ledger, PlacedPod, Vector
+from koordinator.scheduler.plugins.load_aware.ledger import Ledger, PlacedPod, Report, Vector
 from koordinator.scheduler.plugins.load_aware.thresholds import Limit, highest_passing, share
 
 
@@ -43,6 +43,15 @@ def expired(updated_at: float | None, now: float) -> Remedy:
     """The node's report is too old to judge by."""
     age = "has no time" if updated_at is None else f"is {now - updated_at:.0f} s old"
     return Remedy("usage", "a fresh NodeMetric of the node (does its koordlet run?)", 1.0, f"usage report {age}")
+
+
+def report_line(state: str, report: Report | None, now: float) -> str:
+    """One line on what is known of a node's usage."""
+    if report is None:
+        return "no usage report (NodeMetric): usage keeps no pod away, and adds nothing to the score"
+    age = "without a time" if report.updated_at is None else f"{max(now - report.updated_at, 0):.0f} s old"
+    meaning = {"expired": ": too old to score by", "empty": ", but it tells no usage"}.get(state, "")
+    return f"usage report {age}{meaning}"
 
 
 def describe(ledger: Ledger | None, dimensions: tuple[str, ...]) -> dict[str, object]:

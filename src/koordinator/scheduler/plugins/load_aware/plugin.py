@@ -40,18 +40,34 @@ from koordinator.scheduler.plugins.load_aware import garbage, inspection
 from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs, checked, defaulted, dimensions
 from koordinator.scheduler.plugins.load_aware.estimator import Estimator, node_amounts, scheduled_at
 from koordinator.scheduler.plugins.load_aware.ledger import Ledger, PlacedPod, read_report
-from koordinator.scheduler.plugins.load_aware.thresholds import UNLIMITED, Limits, highest_passing, limits_of, score_aggregation
+from koordinator.scheduler.plugins.load_aware.thresholds import (
+    UNLIMITED,
+    Limit,
+    Limits,
+    highest_passing,
+    limits_of,
+    score_aggregation,
+)
 
 log = logging.getLogger(__name__)
 
 _EXPIRED = 1
 _OTHER, _PROD = _KINDS = 0, 1
+Passing = tuple[int | None, ...]
 
 
 class _Ask(NamedTuple):
     kind: int
     score_kind: int
     estimate: Ints
+
+
+class _Static(NamedTuple):
+    """What of a node does not move with its usage. ``most``: the highest usage that passes, for each kind of pod."""
+
+    limits: Limits
+    capacity: tuple[int, ...]
+    most: tuple[Passing, Passing]
 
 
 class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugin, AnnotationPlugin):
@@ -77,7 +93,7 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         self._weights = np.array([weights.get(name, 0) for name in self.dimensions], dtype=np.int64)
         self._total_weight = int(self._weights.sum()) + self.args.dominant_resource_weight
         self.ledgers: dict[str, Ledger] = {}
-        self._static: dict[str, tuple[Limits, tuple[int, ...]]] = {}
+        self._static: dict[str, _Static] = {}
         self._expiries: list[tuple[float, str]] = []
         self._expiring: dict[str, float] = {}
         """The latest entry of each node in the heap: a report is entered once, however often pods move below it."""
@@ -106,7 +122,7 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         self._weights = np.array([weights.get(name, 0) for name in self.dimensions], dtype=np.int64)
         self._total_weight = int(self._weights.sum()) + new.dominant_resource_weight
         for name, node in self._nodes.items():
-            self._static[name] = self._limits_and_capacity(node)
+            self._static[name] = _static(*self._limits_and_capacity(node))
             self._write(name)
         return True
 
@@ -163,7 +179,7 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         if ledger is None or self._expired[ask.kind].values[row]:
             return False
         room: list[int] = self._headroom[ask.kind].values[row].tolist()
-        aggregation = self._static[self._columns.names[row]][0].other.aggregation
+        aggregation = self._static[self._columns.names[row]].limits.other.aggregation
         shares = [ledger.given_back(one.uid, prod=ask.kind == _PROD, aggregation=aggregation) for one in gone]
         freed = [sum(amounts) for amounts in zip(*shares, strict=True)] if shares else [0] * len(room)
         return all(wants <= has + back for wants, has, back in zip(ask.estimate.tolist(), room, freed, strict=True))
@@ -182,8 +198,8 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             return []
         if self._expired[ask.kind].values[row]:
             return [inspection.expired(ledger.report.updated_at, self._clock.now())]
-        limit = static[0].prod if ask.kind == _PROD else static[0].other
-        view = inspection.View(self.dimensions, static[1], ledger, limit)
+        limit = static.limits.prod if ask.kind == _PROD else static.limits.other
+        view = inspection.View(self.dimensions, static.capacity, ledger, limit)
         return inspection.remedies(view, ask.estimate.tolist())
 
     def endpoints(self) -> Mapping[str, Endpoint]:
@@ -210,6 +226,33 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         if isinstance(obj, Node):
             return garbage.of_node(annotations)
         return garbage.of_pod(annotations) if self.args.allow_customize_estimation else ()
+
+    # -- what people ask -----------------------------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> Iterable[str]:
+        return self._static.keys()
+
+    def report_state(self, node: str) -> str:
+        """fresh; expired; empty, when the report tells no usage; missing, when there is none."""
+        ledger = self.ledgers.get(node)
+        if ledger is None or ledger.report is None:
+            return "missing"
+        if self._expires(ledger) <= self._clock.now():
+            return "expired"
+        return "empty" if ledger.report.usage is None else "fresh"
+
+    def utilization(self) -> Ints:
+        """Percent in use per node with a fresh report, and dimension."""
+        known = self._columns.alive & (self._scored.values > 0)
+        capacity = self._capacity.values[known]
+        percent: Ints = (capacity - self._free[_OTHER].values[known]) * 100 // capacity
+        return percent
+
+    def about_node(self, name: str) -> list[str]:
+        ledger = self.ledgers.get(name)
+        report = ledger.report if ledger is not None else None
+        return [inspection.report_line(self.report_state(name), report, self._clock.now())]
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
@@ -259,9 +302,10 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         self._drop_if_empty(node, ledger)
 
     def node_set(self, row: int, node: Node, changes: int) -> None:
-        static = self._limits_and_capacity(node)
-        if changes & Change.NODE or self._static.get(node.name) != static:
-            self._static[node.name] = static
+        known = self._static.get(node.name)
+        limits, capacity = self._limits_and_capacity(node)
+        if changes & Change.NODE or known is None or (known.limits, known.capacity) != (limits, capacity):
+            self._static[node.name] = _static(limits, capacity)
             self._write(node.name)
 
     def node_removed(self, name: str) -> None:
@@ -322,7 +366,7 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             return
         ledger = self.ledgers.get(name)
         if ledger is None or ledger.report is None:
-            self._write_unknown(row, static[1])
+            self._write_unknown(row, static.capacity)
         else:
             self._write_known(row, name, ledger)
         self._columns.touch(row, Change.USAGE)
@@ -337,7 +381,8 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         self._limited.discard(row)
 
     def _write_known(self, row: int, name: str, ledger: Ledger) -> None:
-        limits, capacity = self._static[name]
+        static = self._static[name]
+        capacity = static.capacity
         expires = self._expires(ledger)
         expired = expires <= self._clock.now()
         if not expired and self._expiring.get(name) != expires:
@@ -347,7 +392,7 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         told = ledger.report is not None and ledger.report.usage is not None
         self._scored.values[row] = told and not expired
         self._write_free(row, ledger, capacity)
-        limited = self._write_headroom(row, ledger, limits, capacity, expired=expired, told=told)
+        limited = self._write_headroom(row, ledger, static, expired=expired, told=told)
         (self._limited.add if limited else self._limited.discard)(row)
 
     def _write_free(self, row: int, ledger: Ledger, capacity: tuple[int, ...]) -> None:
@@ -355,26 +400,32 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             used = ledger.existing(prod=kind == _PROD, aggregation=self._aggregation)
             self._free[kind].values[row] = [c - u for c, u in zip(capacity, used, strict=True)]
 
-    def _write_headroom(
-        self, row: int, ledger: Ledger, limits: Limits, capacity: tuple[int, ...], *, expired: bool, told: bool
-    ) -> bool:
+    def _write_headroom(self, row: int, ledger: Ledger, static: _Static, *, expired: bool, told: bool) -> bool:
         """Says whether the node may refuse some pod for its usage."""
         stale = expired and bool(self.args.filter_expired_node_metrics)
         refuse = stale and not self.args.enable_schedule_when_node_metrics_expired
         limited = False
-        for kind, limit in ((_OTHER, limits.other), (_PROD, limits.prod)):
-            headroom: Sequence[int] = (UNLIMITED,) * len(capacity)
+        for kind, limit in ((_OTHER, static.limits.other), (_PROD, static.limits.prod)):
+            headroom: Sequence[int] = (UNLIMITED,) * len(static.capacity)
             if limit.limits and told and not stale:
                 used = ledger.existing(prod=limit.prod, aggregation=limit.aggregation)
-                headroom = [
-                    min(highest_passing(p, c), UNLIMITED) - u if p and c else UNLIMITED
-                    for p, c, u in zip(limit.percents, capacity, used, strict=True)
-                ]
+                most = static.most[kind]
+                headroom = [UNLIMITED if may is None else may - u for may, u in zip(most, used, strict=True)]
             limited |= limit.limits
             self._headroom[kind].values[row] = headroom
             self._aggregated[kind].values[row] = limit.aggregation is not None
             self._expired[kind].values[row] = refuse and limit.limits
         return limited
+
+
+def _static(limits: Limits, capacity: tuple[int, ...]) -> _Static:
+    return _Static(limits, capacity, (_passing(limits.other, capacity), _passing(limits.prod, capacity)))
+
+
+def _passing(limit: Limit, capacity: tuple[int, ...]) -> Passing:
+    """None where nothing limits."""
+    shares = zip(limit.percents, capacity, strict=True)
+    return tuple(min(highest_passing(percent, total), UNLIMITED) if percent and total else None for percent, total in shares)
 
 
 def _by_daemon_set(pod: PodInfo) -> bool:

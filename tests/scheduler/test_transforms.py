@@ -129,9 +129,10 @@ def test_a_rename_that_cannot_be_made_is_told_and_stops_nobody():
     world.feed.pod_added(pod("good", cpu="1"))
     world.run()
     assert world.bound == {"good": "n1"}
-    ((name, reason, message),) = world.events.seen
-    assert (name, reason) == ("bad", "FailedScheduling")
-    assert message.startswith("pod cannot be read: cpu")
+    told = {name: message for name, _, message in world.events.seen}
+    assert told.keys() == {"bad", "bad-too"}
+    assert told["bad"].startswith("pod cannot be read: cpu")
+    assert "is not counted on node n1" in told["bad-too"]
 
 
 def test_the_label_names_the_scheduler(world):

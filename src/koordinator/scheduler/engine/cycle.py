@@ -103,6 +103,7 @@ class Scheduler:
         """Told of every choice, for explanations: the evaluation is of this moment, what is to be kept must be copied."""
         self.errors = 0
         queue.held = outcome.error
+        cluster.nominator.freed = self._promise_ended
         self.waiting = WaitingPods(queue.now, self._permitted, self._permit_refused)
         self._commit = Committer(self)
         self.batch = Batch(self, self._commit)
@@ -381,6 +382,12 @@ class Scheduler:
         self.queue.remove(uid)
         self.cluster.nominator.forget(uid)
         self.waiting.reject(uid, "", "the pod is gone")
+
+    def _promise_ended(self, node: str, info: PodInfo) -> None:
+        """Unless the pod has taken it, what was promised is room for others: nothing else would tell them."""
+        placed = self.cluster.pods.get(info.uid)
+        if placed is None or placed.node != node:
+            self.tell(ClusterEvent(Happening.POD_DELETE, node, old=info.pod, but=info.uid))
 
     def tell(self, event: ClusterEvent) -> None:
         self.queue.on_event(event)

@@ -1,6 +1,6 @@
 """Which pods have been promised which node: room was made for them there, and it must not go to a lesser pod meanwhile."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,8 @@ class Nominator:
         """Whether there are promises; read for every pod."""
         self.one_pass = False
         """Whether a pod that fits beside the promised ones is not asked to fit without them as well."""
+        self.freed: Callable[[str, PodInfo], object] = lambda *_: None
+        """Told of each promise of ours that has ended: node and pod."""
         self.log = NameLog()
         """The nodes whose promises have changed."""
 
@@ -84,21 +86,32 @@ class Nominator:
     def _put(self, book: _Promises, info: PodInfo, node: str) -> None:
         if book.node_of.get(info.uid, "") == node and (not node or book.pods[node][info.uid] is info):
             return
-        self.forget(info.uid)
+        before = self._take(info.uid)
         if node:
             book.put(info, node)
             self.any = True
             self._count(book, node, info, 1)
             self.log.add(node)
+        if before is not None and before[0] != node:
+            self.freed(*before)
 
     def forget(self, uid: str) -> None:
         """The pod is bound, assumed or gone."""
+        before = self._take(uid)
+        if before is not None:
+            self.freed(*before)
+
+    def _take(self, uid: str) -> tuple[str, PodInfo] | None:
+        """Which of our promises has ended so."""
+        ours = None
         for book in (self._ours, self._others):
             taken = book.take(uid)
             if taken is not None:
+                ours = taken if book is self._ours else ours
                 self._count(book, *taken, -1)
                 self.log.add(taken[0])
                 self.any = len(self) > 0
+        return ours
 
     def on(self, node: str) -> Iterable[PodInfo]:
         """Our pods that have been promised the node."""

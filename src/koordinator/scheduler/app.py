@@ -92,6 +92,8 @@ class App:
         self.scheduler = Scheduler(cluster, self.queue, self.profiles, self.reporter, options.seed, options.gates)
         self.scheduler.extenders, self.scheduler.ask_extenders = self.extenders.all, self.extenders.ask
         self.scheduler.batch.stats = BatchStats(self.metrics)
+        text = "Taking the pod out of the queue that a plugin wants next."
+        self.scheduler.next_pod_seconds = self.metrics.histogram("next_pod_delete_from_queue_latency", text)
         self._connect(handles)
         self.binder = Binder(self.scheduler.bound, self.scheduler.bind_failed, options.bind_concurrency)
         self.scheduler.submit, self.binder.obstacle = self.binder.submit, self.scheduler.obstacle

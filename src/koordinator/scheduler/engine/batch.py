@@ -18,7 +18,7 @@ from koordinator.scheduler.engine.cluster import NotPossible
 from koordinator.scheduler.engine.framework import Code, CycleState, PluginFailed, Status
 from koordinator.scheduler.engine.hooks import BATCH, IGNORED_NOMINATIONS, PLACEMENT_HINT, PlacementHint, Plan
 from koordinator.scheduler.engine.pod import PodInfo
-from koordinator.scheduler.engine.queue import QueuedPod, Where
+from koordinator.scheduler.engine.queue import QueuedPod, held_back
 from koordinator.scheduler.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -145,11 +145,16 @@ class Batch:
     def _place(self, member: _Member, state: CycleState) -> str:
         """PreFilter, Filter, assume, Reserve. What was wrong; empty when the pod has its place."""
         pod = self._scheduler.queue.get(member.info.uid)
-        if pod is None or pod.where is Where.GATED:
+        if pod is None or held_back(pod, self._planner(pod)):
             held = pod.gate.message if pod is not None and pod.gate is not None else "it does not wait to be scheduled"
             return f"pre-filter failed for pod {member.who}, {held}"
         binding = Binding(pod, state, member.node)
         return self._judged(member, binding) or self._assumed(member, binding)
+
+    @staticmethod
+    def _planner(pod: QueuedPod) -> str:
+        """The plugin that plans jobs may also be the one that keeps all but one pod of a job out of the queue."""
+        return next((plugin.name for plugin in pod.profile.finders), "")
 
     def _judged(self, member: _Member, binding: Binding) -> str:
         try:
@@ -253,7 +258,7 @@ class Batch:
         queue = self._scheduler.queue
         for binding in bindings:
             if binding.pod is not trigger:
-                queue.take(binding.pod.info.uid)
+                queue.take(binding.pod.info.uid, self._planner(binding.pod))
             self._commit.settled(binding)
         for binding in bindings:
             self._scheduler.submit(binding)

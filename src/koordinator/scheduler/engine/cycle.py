@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Protocol
 
 from koordinator.api import features
+from koordinator.kube.metrics import Histogram
 from koordinator.scheduler.engine import notes
 from koordinator.scheduler.engine.batch import Batch
 from koordinator.scheduler.engine.binding import BindFailed, Binding, obstacle
@@ -35,6 +36,7 @@ from koordinator.scheduler.engine.steps import (
     transformed,
 )
 from koordinator.scheduler.engine.waiting import WaitingPods
+from koordinator.scheduler.metrics import ATTEMPT_BUCKETS
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +113,8 @@ class Scheduler:
         self.ask_extenders: Ask | None = None
         self.waiting_for: Coroutine[Any, Any, None] | None = None
         nexts = [plugin for profile in self.profiles.values() for plugin in profile.next_pods]
-        self._next_pod = nexts[0] if nexts else None
+        self._next_pod = next((one for one in reversed(nexts) if one.name == nexts[0].name), None)
+        self.next_pod_seconds = Histogram(ATTEMPT_BUCKETS)
 
     def schedule_one(self) -> bool:
         """One attempt; False when no pod is ready."""
@@ -206,10 +209,15 @@ class Scheduler:
             except Exception:
                 log.exception('running NextPod of plugin "%s"', self._next_pod.name)
                 uid = None
-            pod = self.queue.take(uid) if uid else None
-            if pod is not None:
+            if uid and (pod := self._taken(uid, self._next_pod.name)) is not None:
                 return pod
         return self.queue.pop()
+
+    def _taken(self, uid: str, plugin: str) -> QueuedPod | None:
+        began = self.queue.now()
+        pod = self.queue.take(uid, plugin)
+        self.next_pod_seconds.observe((), self.queue.now() - began)
+        return pod
 
     def _settled(self, pod: QueuedPod) -> bool:
         info = pod.info

@@ -126,6 +126,9 @@ class QueueSortPlugin(Plugin):
 
 
 class PreEnqueuePlugin(Plugin):
+    once: ClassVar[bool] = False
+    """True when the answer depends on the pod alone: then it is not asked again whenever the pod wakes."""
+
     def pre_enqueue(self, pod: PodInfo) -> Status | None:
         raise NotImplementedError
 

@@ -31,6 +31,7 @@ class Profile:
         weights = weights or {}
         self.queue_sort = self._one(fw.QueueSortPlugin)
         self.pre_enqueue = self._of(fw.PreEnqueuePlugin)
+        self.gates_again = [plugin for plugin in self.pre_enqueue if not plugin.once]
         pre_filters = self._of(fw.PreFilterPlugin)
         self.pre_filters = [plugin for plugin in pre_filters if not plugin.per_pod]
         self.pod_checks = [plugin for plugin in pre_filters if plugin.per_pod]

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
-from koordinator.scheduler.engine.framework import Code, Plugin, PluginFailed, Status
+from koordinator.scheduler.engine.framework import Code, Plugin, PluginFailed, PreEnqueuePlugin, Status
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.waitingroom import Group, WaitingRoom
@@ -176,12 +176,17 @@ class SchedulingQueue:
             self._pass_on(pod)
         return pod
 
-    def take(self, uid: str) -> QueuedPod | None:
-        """A certain pod, now in flight, wherever it waits. None when it is not here, in flight already, or gated."""
+    def take(self, uid: str, key: str = "") -> QueuedPod | None:
+        """A certain pod, now in flight, wherever it waits. None when it is not here, in flight already, or gated.
+
+        ``key`` names the plugin that asks: it may open its own gate.
+        """
         pod = self._pods.get(uid)
-        if pod is None or pod.where in (Where.IN_FLIGHT, Where.GATED):
+        if pod is None or pod.where is Where.IN_FLIGHT or held_back(pod, key):
             return None
-        return self._fly(pod)
+        taken = self._fly(pod)
+        taken.gate = None
+        return taken
 
     def pop(self) -> QueuedPod | None:
         """The next pod to schedule, now in flight. None when no pod is ready."""
@@ -295,7 +300,7 @@ class SchedulingQueue:
 
     def _try_gates(self, pods: list[QueuedPod]) -> None:
         for pod in pods:
-            if self._gate(pod) is None:
+            if self._gate(pod, pod.profile.pre_enqueue) is None:
                 self._enqueue(pod, "ClusterEvent")
 
     def _pick(self, group: Group[QueuedPod]) -> QueuedPod:
@@ -327,6 +332,8 @@ class SchedulingQueue:
         return pod.since + self.timings.backoff(pod.failed_times)
 
     def _wake(self, pod: QueuedPod, why: str) -> None:
+        if self._held_again(pod, why):
+            return
         if self._rested_at(pod) > self._now():
             self._push_backoff(pod, why)
         else:
@@ -337,7 +344,7 @@ class SchedulingQueue:
         now = self._now()
         while self._backoff and (not self._counts(self._backoff[0]) or self._backoff[0][0] <= now):
             entry = heapq.heappop(self._backoff)
-            if self._counts(entry):
+            if self._counts(entry) and not self._held_again(entry[2], "BackoffComplete"):
                 self._push_active(entry[2], "BackoffComplete")
         if now >= self._next_check:
             self._next_check = now + MAX_UNSCHEDULABLE_CHECK
@@ -356,7 +363,7 @@ class SchedulingQueue:
     # -- places --------------------------------------------------------------------------------------------------------
 
     def _enqueue(self, pod: QueuedPod, why: str) -> None:
-        gate = self._gate(pod)
+        gate = self._gate(pod, pod.profile.pre_enqueue)
         if gate is None:
             pod.since = self._now()
             self._push_active(pod, why)
@@ -372,10 +379,17 @@ class SchedulingQueue:
             self.held(pod, gate.message)
         self._pass_on(pod)
 
+    def _held_again(self, pod: QueuedPod, why: str) -> bool:
+        """Whether a gate that looks at more than the pod has closed while it waited. Others of its group need not wait then."""
+        gate = self._gate(pod, pod.profile.gates_again) if pod.profile.gates_again else None
+        if gate is not None:
+            self._hold(pod, gate, why)
+        return gate is not None
+
     @staticmethod
-    def _gate(pod: QueuedPod) -> Status | None:
+    def _gate(pod: QueuedPod, gates: Iterable[PreEnqueuePlugin]) -> Status | None:
         """What holds a pod back before it may enter the queue. A plugin that fails holds it back, too: nothing else is safe."""
-        for plugin in pod.profile.pre_enqueue:
+        for plugin in gates:
             try:
                 gate = plugin.pre_enqueue(pod.info)
             except Exception as err:  # noqa: BLE001 — whatever a plugin does concerns this pod alone
@@ -425,7 +439,7 @@ class SchedulingQueue:
                 continue
             if entry[2].errors:
                 kept.append(entry)
-            else:
+            elif not self._held_again(entry[2], "BackoffComplete"):
                 found = entry[2]
         for entry in kept:
             heapq.heappush(self._backoff, entry)
@@ -462,6 +476,11 @@ class SchedulingQueue:
         while self._first_event < oldest and self._events:
             self._events.popleft()
             self._first_event += 1
+
+
+def held_back(pod: QueuedPod, key: str = "") -> bool:
+    """Whether a gate holds the pod back that the plugin ``key`` cannot open."""
+    return pod.where is Where.GATED and not (pod.gate is not None and key and pod.gate.plugin == key)
 
 
 def _described(pod: PodInfo) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from koordinator.scheduler.engine.remedy import Remedy
 
 class SchedulingGates(PreEnqueuePlugin):
     name = "SchedulingGates"
+    once = True
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         """Only a change of the pod itself opens a gate."""

@@ -19,19 +19,9 @@ from koordinator.koordlet.server import serve
 from koordinator.kube.errors import ServerUnavailable
 from koordlet.fakes import FakeStore, serve_kubelet
 from koordlet.trees import CONTAINER, KernelLike, batch_pod, node
+from waiting import until
 
 POD = "kubepods/besteffort/podu1"
-DEADLINE = 10.0
-
-
-async def until(condition, what):
-    """Wait for a condition; the test fails with ``what`` when it does not come true."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DEADLINE):
-            while not condition():
-                await asyncio.sleep(0.01)
-            return
-    pytest.fail(f"never happened: {what}")
 
 
 @pytest.fixture
@@ -58,7 +48,7 @@ async def running(tree, tmp_path, monkeypatch):
         koordlet = assembly.build(options, store, clock)
         ready = asyncio.Event()
         task = asyncio.create_task(app.run_parts(options, koordlet, clock, ready.set))
-        await asyncio.wait_for(ready.wait(), DEADLINE)
+        await asyncio.wait_for(ready.wait(), 10)
         yield koordlet, store, kubelet
         assert not task.done()
         task.cancel()
@@ -70,29 +60,29 @@ async def running(tree, tmp_path, monkeypatch):
 
 async def test_a_pod_is_served_and_reported_soon_after_the_start(running, tree):
     koordlet, store, _ = running
-    await until(lambda: tree.cgroups.cpu_quota(POD) == 100_000, "batch values in the pod's cgroup")
+    await until(lambda: tree.cgroups.cpu_quota(POD) == 100_000, what="batch values in the pod's cgroup")
     store.put(NODE_METRICS, {"metadata": {"name": "n1"}})
-    await until(lambda: store.patches, "a report")
+    await until(lambda: store.patches, what="a report")
     assert koordlet.reporter.reports == 1
     assert store.patches[0]["status"]["podsMetric"][0]["name"] == "batch"
 
 
 async def test_a_new_pods_directory_makes_it_ask_the_kubelet_at_once(running, tree):
     koordlet, _, kubelet = running
-    await until(lambda: koordlet.parts.pods.has_synced, "the first list")
+    await until(lambda: koordlet.parts.pods.has_synced, what="the first list")
     kubelet.pods.append(msgspec.to_builtins(batch_pod(name="second", uid="u2", container_id="")))
     tree.group("kubepods/besteffort/podu2")
-    await until(lambda: len(koordlet.parts.pods.views) == 2, "the second pod")
+    await until(lambda: len(koordlet.parts.pods.views) == 2, what="the second pod")
 
 
 async def test_an_api_server_that_is_down_stops_neither_rounds_nor_reports_for_good(running, caplog):
     koordlet, store, _ = running
     store.put(NODE_METRICS, {"metadata": {"name": "n1"}})
     store.down = ServerUnavailable(0, "", "connection refused")
-    await until(lambda: "NodeMetric n1 cannot be written" in caplog.text, "the warning")
+    await until(lambda: "NodeMetric n1 cannot be written" in caplog.text, what="the warning")
     rounds = koordlet.agent.rounds
     store.down = None
-    await until(lambda: store.patches, "a report after the server came back")
+    await until(lambda: store.patches, what="a report after the server came back")
     assert koordlet.agent.rounds > rounds
     assert caplog.text.count("cannot be written") == 1
 
@@ -101,7 +91,7 @@ async def test_a_strategy_arrives_and_is_taken_up(running, tree):
     _, store, _ = running
     spec = {"resourceUsedThresholdWithBE": {"enable": True, "cpuSuppressPolicy": "cfsQuota"}}
     store.put(NODE_SLOS, {"metadata": {"name": "n1"}, "spec": spec})
-    await until(lambda: tree.cgroups.cpu_quota("kubepods/besteffort") == 260_000, "the tier's quota")
+    await until(lambda: tree.cgroups.cpu_quota("kubepods/besteffort") == 260_000, what="the tier's quota")
 
 
 async def test_probes_and_metrics_answer(running, unused_port):
@@ -111,7 +101,7 @@ async def test_probes_and_metrics_answer(running, unused_port):
     metrics = Metrics(gauges)
     koordlet.parts.executor.observe = metrics.update
     koordlet.kubelet.observe = metrics.kubelet_request
-    await until(lambda: koordlet.agent.source() is not None, "samples")
+    await until(lambda: koordlet.agent.source() is not None, what="samples")
     async with serve("127.0.0.1", unused_port, metrics, lambda: "no samples yet"), aiohttp.ClientSession() as session:
         base = f"http://127.0.0.1:{unused_port}"
         async with session.get(f"{base}/healthz") as answer:

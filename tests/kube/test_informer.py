@@ -3,7 +3,7 @@ import contextlib
 import logging
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koordinator.api.registry import CONFIG_MAPS
@@ -202,7 +202,7 @@ steps = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(script=st.lists(steps, max_size=25))
 async def test_the_cache_becomes_the_servers_state_whatever_happens_in_between(script):
     """And whoever only listens knows the same as whoever reads the cache."""

@@ -155,7 +155,7 @@ def test_identities_differ():
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(script=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["cut", "heal"]), st.floats(0.1, 20)), max_size=12))
 async def test_there_are_never_two_leaders_and_there_is_one_again_when_all_is_well(script):
     clock, store = ManualClock(), MemoryStore()

@@ -250,7 +250,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(operations=OPERATIONS, selector=st.sampled_from(["", "in"]), start=st.integers(0, 30))
 def test_a_watch_from_any_point_ends_at_what_a_list_says(operations, selector, start):
     async def run():

@@ -83,7 +83,7 @@ def reports(draw):
 
 
 @given(nodes(), st.lists(pods(), max_size=4), reports(), strategies)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_batch_never_exceeds_what_the_formula_allows(node, pod_list, report, strategy):
     seen = inputs.reported(report)
     shares = {share.key: share for share in map(inputs.pod_share, pod_list)}.values()
@@ -108,7 +108,7 @@ def test_batch_never_exceeds_what_the_formula_allows(node, pod_list, report, str
 
 
 @given(nodes(), st.lists(pods(), max_size=4), reports(), strategies)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_mid_stays_between_nothing_and_its_share_of_the_capacity(node, pod_list, report, strategy):
     share = inputs.node_share(node)
     row = inputs.mid_row(share, list(map(inputs.pod_share, pod_list)), inputs.reported(report))
@@ -173,14 +173,14 @@ def mutate(pod, specs):
 
 
 @given(plain_pods(), st.lists(profile_specs(), max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_mutation_is_idempotent(pod, specs):
     once = mutate(copy.deepcopy(pod), specs)
     assert mutate(copy.deepcopy(once), specs) == once
 
 
 @given(plain_pods(), st.lists(profile_specs(), max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_was_valid_is_valid_after_mutation(pod, specs):
     def refusal(body):
         return denial(Review("CREATE", msgspec.convert(body, Pod)))
@@ -226,7 +226,7 @@ def accepted(topology, body):
 
 
 @given(st.permutations("abc").flatmap(lambda order: st.tuples(*(quotas(name) for name in order))))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_quota_that_is_valid_stays_so_when_defaults_are_filled_in_and_filling_in_is_idempotent(bodies):
     topology = Topology()
     for body in bodies:
@@ -270,7 +270,7 @@ def threshold_configs(draw):
 
 
 @given(st.lists(threshold_configs(), min_size=1, max_size=4), st.booleans(), pools)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_nodes_strategy_is_the_overlay_whatever_came_before(history, broken_in_between, pool):
     cache = ConfigCache()
     for text, _, _ in history:

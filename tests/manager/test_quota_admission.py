@@ -78,7 +78,7 @@ def asking(store, gates=ON, retries=admission.DEFAULT_RETRIES, others=()):
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=12), st.integers(0, 3))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_an_account_is_never_overdrawn_and_holds_exactly_what_was_let_in(requests, disturbances):
     store = Store(quota("10"), disturbances)
 

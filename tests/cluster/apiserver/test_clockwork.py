@@ -1,7 +1,5 @@
 """What happens by itself as time passes: bookmarks, forgotten history, events that expire."""
 
-import asyncio
-
 import msgspec
 import pytest
 
@@ -9,6 +7,7 @@ from koordinator.clock import ManualClock
 from koordinator.cluster.apiserver.calls import Call, Target
 from koordinator.cluster.apiserver.server import Server
 from koordinator.kube.errors import ApiError
+from waiting import until
 
 
 class World:
@@ -73,9 +72,7 @@ async def test_events_expire_an_hour_after_their_last_change(world, clock):
     await world.server.router.answer(patch)
     await clock.run(15 * 60)
     events = world.server.store.collection("events")
-    async with asyncio.timeout(5):
-        while len(events) > 1:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(events) <= 1)
     assert [entry.name for entry in events.entries()] == ["b"]
 
 

@@ -13,6 +13,7 @@ from koordinator.errors import Unavailable
 from koordinator.kube.client import Client
 from koordinator.kube.config import ClientConfig
 from koordinator.kube.errors import ApiError
+from waiting import until
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -48,9 +49,7 @@ async def test_acknowledged_writes_survive_sigkill(server):
         assert await asyncio.to_thread(server.start) == "ready"
         wanted = len(acknowledged) + 300
         writing = asyncio.create_task(write_until_it_dies(server, acknowledged))
-        async with asyncio.timeout(20):
-            while len(acknowledged) < wanted:
-                await asyncio.sleep(0.005)
+        await until(lambda wanted=wanted: len(acknowledged) >= wanted, 20)
         server.kill()
         await writing
         assert round_ == 0 or len({meta["uid"] for meta in acknowledged}) == len(acknowledged)

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koordinator.clock import ManualClock
@@ -97,7 +97,7 @@ class World:
 
 
 @given(STEPS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_the_store_is_a_dictionary_that_tells_of_its_changes(steps):
     async def play(path):
         world = World(path)

@@ -1,7 +1,7 @@
 """The view against a watch that delays, and the controllers' safety on top of it: never too many pods, whatever is late."""
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.controllers.laggard import Cluster, Laggard
@@ -101,7 +101,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(steps=steps, replicas=st.integers(1, 5), surge=st.integers(0, 2), unavailable=st.integers(0, 2))
 def test_never_more_pods_than_replicas_and_surge_whatever_is_late(steps, replicas, surge, unavailable):
     cluster = Cluster(deployment(replicas=replicas), surge, unavailable)
@@ -115,7 +115,7 @@ def test_never_more_pods_than_replicas_and_surge_whatever_is_late(steps, replica
 growing = st.lists(st.one_of(steps.flatmap(st.sampled_from), st.tuples(st.just("grow"), st.integers(1, 3))), max_size=80)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(steps=growing, replicas=st.integers(1, 5), surge=st.integers(0, 2))
 def test_nor_when_it_is_scaled_up_in_the_middle_of_rollouts(steps, replicas, surge):
     cluster = Cluster(deployment(replicas=replicas), surge, 1)
@@ -127,7 +127,7 @@ def test_nor_when_it_is_scaled_up_in_the_middle_of_rollouts(steps, replicas, sur
     assert cluster.active() == cluster.replicas
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(steps=steps, replicas=st.integers(0, 6))
 def test_a_replica_set_alone_never_overshoots_either(steps, replicas):
     cluster = Cluster(None, 0, 0, only=replica_set(replicas=replicas))

@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 
 import aiohttp
+import pytest
 
 from koordinator.api import keys
 from koordinator.api.networktopology import NODE_LAYER
 from koordinator.api.registry import CLUSTER_NETWORK_TOPOLOGIES, NODES, PODS
+from koordinator.cli.scheduler import options_of
 from koordinator.clock import SystemClock
+from koordinator.errors import ConfigInvalid
 from koordinator.scheduler.app import App, SchedulerOptions
 from koordinator.scheduler.auditor.options import AuditorOptions
+from koordinator.scheduler.auditor.story import Thresholds
 from waiting import until
 
 
@@ -103,3 +107,21 @@ async def test_the_tree_of_the_network_is_kept_shown_and_can_be_read_by_plugins(
         await until(lambda: handle.network.tree is not None)
         assert [one.name for one in handle.network.tree.above("n1")] == ["s1", ""]
         await until(shown, seconds=15)
+
+
+def test_flags_reach_the_auditor_and_the_tree():
+    flags = ["--enable-workload-auditor", "--enable-network-topology-manager", "--workload-auditor-metric-labels=team=t"]
+    limits = [
+        "--workload-auditor-victim-reschedule-duration=1s",
+        "--workload-auditor-victim-deletion-duration=2s",
+        "--workload-auditor-victim-deleting-retries=4",
+        "--workload-auditor-scheduling-event-interval=1m",
+    ]
+    _, options = options_of([*flags, *limits])
+    thresholds = Thresholds(victim_reschedule=1, victim_deletion=2, victim_deleting_retries=4, event_interval=60)
+    assert options.auditor == AuditorOptions(thresholds=thresholds, labels=(("team", "t"),))
+    assert options.network_topology
+    _, plain = options_of([])
+    assert (plain.auditor, plain.network_topology) == (None, False)
+    with pytest.raises(ConfigInvalid, match="workload-auditor-metric-labels"):
+        options_of([*flags[:2], "--workload-auditor-metric-labels=team"])

@@ -5,12 +5,21 @@ import pytest
 
 from koordinator.api.networktopology import NODE_LAYER
 from koordinator.api.registry import CLUSTER_NETWORK_TOPOLOGIES, EVENTS
-from koordinator.clock import SystemClock
+from koordinator.clock import ManualClock, SystemClock
 from koordinator.kube.events import Recorder
 from koordinator.kube.memory import MemoryStore
 from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.cycle import Scheduler
+from koordinator.scheduler.engine.events import ClusterEvent, Happening
+from koordinator.scheduler.engine.framework import Code, PreFilterPlugin, PreFilterResult, Status
+from koordinator.scheduler.engine.handle import Handle
+from koordinator.scheduler.engine.profile import Profile
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.topology.manager import NetworkTopology
-from scheduler.builders import node
+from scheduler.builders import READER, node, pod
+from scheduler.stories import Story
 
 SPINE = {"topologyLayer": "Spine", "labelKey": ["spine"]}
 NODES = {"topologyLayer": NODE_LAYER, "parentTopologyLayer": "Block"}
@@ -127,3 +136,46 @@ async def test_without_the_object_there_is_no_tree(world):
     await world.store.delete(CLUSTER_NETWORK_TOPOLOGIES, "default")
     await world.manager.round(leading=True)
     assert (world.manager.tree, world.changes) == (None, 2)
+
+
+class Spine(PreFilterPlugin):
+    """Keeps pods back until the network has the spine that they want."""
+
+    name = "Spine"
+    per_pod = True
+
+    def __init__(self, handle):
+        self.handle = handle
+
+    def events(self):
+        return ((Happening.NETWORK, None),)
+
+    def pre_filter(self, state, pod, nodes):
+        tree = self.handle.network.tree
+        if tree is not None and tree.get("Spine", pod.pod.labels["spine"]) is not None:
+            return None
+        return PreFilterResult(status=Status(Code.UNSCHEDULABLE, ("no such spine",)))
+
+
+async def test_a_plugin_reads_the_tree_and_its_pods_are_woken_by_another_one(world):
+    clock = ManualClock()
+    handle = Handle(world.cluster, world.store, clock)
+    handle.network = world.manager
+    profile = Profile(["koord-scheduler"], [PrioritySort(), NodeUnschedulable(), Spine(handle)])
+    queue = SchedulingQueue(clock.monotonic)
+    scheduler = Scheduler(world.cluster, queue, [profile], Story(), seed=1)
+    world.manager.changed = lambda: scheduler.tell(ClusterEvent(Happening.NETWORK))
+    bound = []
+    scheduler.submit = lambda binding: bound.append((binding.pod.info.name, binding.node))
+    world.node("n1", block="b")
+    await world.layers(SPINE, BLOCK, NODES)
+    await world.manager.round(leading=False)
+    queue.add(READER.read(pod("p", labels={"spine": "s"})), profile)
+    assert scheduler.schedule_one()
+    clock.advance(60)
+    world.node("n1", spine="s", block="b")
+    queue.flush()
+    assert not scheduler.schedule_one()
+    await world.manager.round(leading=False)
+    assert scheduler.schedule_one()
+    assert bound == [("p", "n1")]

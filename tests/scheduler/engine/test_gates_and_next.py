@@ -1,4 +1,4 @@
-"""One pod of a job in the queue, its siblings behind the plugin's own gate and fetched one by one: what gangs ask of the queue."""
+"""One pod of a job in the queue, its siblings behind the plugin's own gate and fetched one by one, as gangs have it."""
 
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.cluster import Cluster

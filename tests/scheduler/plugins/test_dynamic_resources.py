@@ -498,7 +498,7 @@ class Mute:
 @pytest.mark.parametrize("works", [True, False])
 async def test_a_write_without_an_answer_keeps_its_devices_until_there_is_one(works):
     here = world("n1", per_node=1)
-    claim, _ = await here.stored(d.claim("a", d.exactly()), d.claim("b", d.exactly()))
+    claim, _other = await here.stored(d.claim("a", d.exactly()), d.claim("b", d.exactly()))
     protect = {"metadata": {"finalizers": [DELETE_PROTECTION]}}
     here.tell(await here.store.patch(RESOURCE_CLAIMS, claim.name, protect, "default"))
     mute = here.plugin._writer._store = Mute(here.store, works=works)

@@ -117,3 +117,18 @@ class CSIStorageCapacity(Object):
     node_topology: LabelSelector | None = None
     capacity: QuantityText | None = None
     maximum_volume_size: QuantityText | None = None
+
+
+class VolumeAttachmentSource(Struct):
+    persistent_volume_name: str | None = None
+
+
+class VolumeAttachmentSpec(Struct):
+    node_name: str = ""
+    source: VolumeAttachmentSource = msgspec.field(default_factory=VolumeAttachmentSource)
+
+
+class VolumeAttachment(Object):
+    """A volume is, or is to be, attached to a node; the object lasts until it is detached."""
+
+    spec: VolumeAttachmentSpec = msgspec.field(default_factory=VolumeAttachmentSpec)

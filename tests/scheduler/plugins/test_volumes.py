@@ -34,6 +34,9 @@ from koordinator.api.storage import (
     StorageClass,
     TopologyRequirement,
     TopologyTerm,
+    VolumeAttachment,
+    VolumeAttachmentSource,
+    VolumeAttachmentSpec,
     VolumeNodeAffinity,
     VolumeNodeResources,
 )
@@ -458,6 +461,36 @@ def test_a_node_that_returns_has_its_attachments_and_limit_again():
     world.cluster.set_node(builders.node("n1"))
     assert world.reasons(using("more"))["n1"] == ["node(s) exceed max volume count"]
     assert world.reasons(using("data"))["n1"] == []
+
+
+def attachment(name, volume, node):
+    spec = VolumeAttachmentSpec(node_name=node, source=VolumeAttachmentSource(persistent_volume_name=volume))
+    return VolumeAttachment(metadata=ObjectMeta(name=name), spec=spec)
+
+
+def test_a_volume_counts_until_it_is_detached():
+    world = World(NodeVolumeLimits)
+    world.known.classes.object_set(storage_class())
+    for name in ("data", "more"):
+        world.known.claims.object_set(claim(name, volume=f"pv-{name}"))
+    driver = CSINodeDriver(name="csi.example", allocatable=VolumeNodeResources(count=1))
+    world.known.nodes.object_set(CSINode(metadata=ObjectMeta(name="n1"), spec=CSINodeSpec(drivers=[driver])))
+    full, free = {"n1": ["node(s) exceed max volume count"], "n2": [], "n3": []}, {"n1": [], "n2": [], "n3": []}
+    user = READER.read(using("data"))
+    world.known.attachments.object_set(attachment("at", "pv-data", "n1"))  # before its volume is known
+    for name in ("data", "more"):
+        world.known.volumes.object_set(volume(f"pv-{name}", csi=name))
+    world.cluster.place(user, "n1")
+    assert world.reasons(using("more")) == full
+    world.cluster.remove(user.uid)
+    assert world.reasons(using("more")) == full, "still being detached"
+    assert world.reasons(using("data")) == free
+    world.cluster.remove_node("n1")
+    world.cluster.set_node(builders.node("n1"))
+    assert world.reasons(using("more")) == full
+    world.known.attachments.object_deleted(attachment("at", "pv-data", "n1"))
+    assert world.reasons(using("more")) == free
+    assert not world.cluster.shared(Attachments).rows
 
 
 def test_pods_that_share_a_claim_are_promised_the_same_volume_until_the_last_gives_it_back():

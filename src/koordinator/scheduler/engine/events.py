@@ -32,7 +32,7 @@ class Happening:
     VOLUME = 1 << 22
     """A PersistentVolume has."""
     STORAGE = 1 << 23
-    """What is known of storage has: StorageClass, CSIDriver, CSINode, CSIStorageCapacity."""
+    """What is known of storage has: StorageClass, CSIDriver, CSINode, CSIStorageCapacity, VolumeAttachment."""
     RESOURCE_CLAIM = 1 << 24
     """A ResourceClaim has come, changed or gone."""
     DEVICES = 1 << 25

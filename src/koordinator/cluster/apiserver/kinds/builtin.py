@@ -126,6 +126,7 @@ def _stored() -> list[Kind]:
     return [
         Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", Rules(), False, ("sc",), singular="storageclass"),
         Kind("storage.k8s.io", "v1", "csinodes", "CSINode", Rules(), False),
+        Kind("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", Rules(), False),
         Kind("storage.k8s.io", "v1", "csidrivers", "CSIDriver", Rules(), False),
         Kind("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", Rules()),
         Kind("", "v1", "replicationcontrollers", "ReplicationController", core.StatusRules(), True, ("rc",), _ALL, _STATUS),

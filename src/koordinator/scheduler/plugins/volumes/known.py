@@ -12,6 +12,7 @@ from koordinator.api.registry import (
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
 )
 from koordinator.api.storage import (
     SELECTED_NODE,
@@ -54,7 +55,7 @@ def requested(claim: PersistentVolumeClaim) -> int:
     return _bytes(f"spec.resources.requests.storage of claim {claim.key}", asked)
 
 
-def _bytes(where: str, text: str | int | float) -> int:
+def _bytes(where: str, text: str | float) -> int:
     try:
         return quantity.value(text)
     except ValueError as err:
@@ -101,6 +102,7 @@ class Volumes:
         self.drivers = objects.of(CSI_DRIVERS, Happening.STORAGE)
         self.nodes = objects.of(CSI_NODES, Happening.STORAGE)
         self.capacities = objects.of(CSI_STORAGE_CAPACITIES, Happening.STORAGE)
+        self.attachments = objects.of(VOLUME_ATTACHMENTS, Happening.STORAGE)
         self.promised = Promises()
         """Volume name → key of the claim that a pod in flight wants bound to it."""
         self.selected = Promises()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from koordinator.api.core import Node
-from koordinator.api.storage import CSINode, PersistentVolume, PersistentVolumeClaim
+from koordinator.api.storage import CSINode, PersistentVolume, PersistentVolumeClaim, VolumeAttachment
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Change, Column, Columns, Ints, Rows
 from koordinator.scheduler.engine.events import Happening, Hint
@@ -37,7 +37,10 @@ class _Driver:
 
 
 class Attachments:
-    """Which volumes of which drivers are on which nodes: each once, however many pods use it."""
+    """Which volumes of which drivers are on which nodes: each once, however many pods use it.
+
+    A volume counts while a pod there uses it, and until its VolumeAttachment is gone: detaching takes its time.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster, self._columns = cluster, cluster.columns
@@ -45,9 +48,14 @@ class Attachments:
         self.drivers: dict[str, _Driver] = {}
         self.rows: dict[Attached, Counter[int]] = {}
         self._of_pod: dict[str, tuple[int, tuple[Attached, ...]]] = {}
+        """By the pod's uid, or by the name of a VolumeAttachment, marked as such: row and volumes."""
+        self._by_volume: dict[str, dict[str, VolumeAttachment]] = {}
+        self._by_node: dict[str, dict[str, VolumeAttachment]] = {}
         self._users: dict[str, set[str]] = {}
         self.volumes.claims.hearing.append(self._claim_moved)
         self.volumes.nodes.hearing.append(self._node_moved)
+        self.volumes.attachments.hearing.append(self._attachment_moved)
+        self.volumes.volumes.hearing.append(self._volume_moved)
         cluster.listeners.append(self)
         for placed in cluster.pods.values():
             self.pod_placed(placed.info, placed.node)
@@ -110,14 +118,20 @@ class Attachments:
             for placed in self._cluster.pods_on(node.name):
                 if placed.info.pod.spec.volumes:
                     self._put(placed.info, row)
+            for one in self._by_node.get(node.name, {}).values():
+                self._hold(one)
 
     def node_removed(self, name: str) -> None:
         for placed in self._cluster.pods_on(name):
             self._take(placed.info.uid)
+        for one in self._by_node.get(name, {}):
+            self._take(_mark(one))
 
     def _put(self, info: PodInfo, row: int) -> None:
-        attached = self.attached(info)
-        self._of_pod[info.uid] = row, attached
+        self._count(info.uid, row, self.attached(info))
+
+    def _count(self, user: str, row: int, attached: tuple[Attached, ...]) -> None:
+        self._of_pod[user] = row, attached
         for one in attached:
             rows = self.rows.setdefault(one, Counter())
             if not rows[row]:
@@ -152,6 +166,38 @@ class Attachments:
             self._set_limits(row, node if there else CSINode(metadata=node.metadata))
             self._columns.touch(row, Change.PODS)
 
+    def _attachment_moved(self, one: VolumeAttachment, there: bool) -> None:
+        volume, node = one.spec.source.persistent_volume_name, one.spec.node_name
+        if volume is None:
+            return
+        for shelf, key in ((self._by_volume, volume), (self._by_node, node)):
+            if there:
+                shelf.setdefault(key, {})[one.name] = one
+            elif key in shelf:
+                shelf[key].pop(one.name, None)
+                if not shelf[key]:
+                    del shelf[key]
+        self._take(_mark(one.name))
+        if there:
+            self._hold(one)
+        if (row := self._columns.row_of.get(node)) is not None:
+            self._columns.touch(row, Change.PODS)
+
+    def _volume_moved(self, volume: PersistentVolume, there: bool) -> None:
+        """An attachment may come before its volume is known."""
+        for one in self._by_volume.get(volume.name, {}).values() if there else ():
+            if _mark(one.name) not in self._of_pod:
+                self._hold(one)
+                if (row := self._columns.row_of.get(one.spec.node_name)) is not None:
+                    self._columns.touch(row, Change.PODS)
+
+    def _hold(self, one: VolumeAttachment) -> None:
+        volume = self.volumes.volumes.get(one.spec.source.persistent_volume_name or "")
+        row = self._columns.row_of.get(one.spec.node_name)
+        if row is not None and volume is not None and volume.spec.csi is not None:
+            csi = volume.spec.csi
+            self._count(_mark(one.name), row, ((csi.driver, csi.volume_handle),))
+
     def _set_limits(self, row: int, node: CSINode) -> None:
         counts = {one.name: one.allocatable.count for one in node.spec.drivers if one.allocatable is not None}
         for name in counts:
@@ -159,6 +205,11 @@ class Attachments:
         for name, driver in self.drivers.items():
             count = counts.get(name)
             driver.limit.values[row] = _NO_LIMIT if count is None else count
+
+
+def _mark(attachment: str) -> str:
+    """What stands for a VolumeAttachment among the uids of pods."""
+    return f"volumeattachment/{attachment}"
 
 
 class _Wanted(NamedTuple):
@@ -224,16 +275,18 @@ class NodeVolumeLimits(PreFilterPlugin, FilterPlugin):
             if adding <= 0 or excess <= 0:
                 continue
             using = self.attachments.using(nodes.names[row], name)
+            unused = min(excess, used - len(using))
+            excess -= unused
             others = sorted((users for one, users in using.items() if one not in wanted), key=len)[:excess]
             pods = tuple(dict.fromkeys(key for users in others for key in users))
-            changes = []
+            changes = [f"wait until {count(unused, 'volume')} that no pod uses any more can be detached"] if unused else []
             if len(others) < excess:  # the pod alone brings more than the node takes
                 changes.append(f"use {count(excess - len(others), 'volume')} of {name} fewer")
             if others:
                 named = f"those of {pods_named(pods)}, say"
                 changes.append(f"detach {count(len(others), 'volume')} of {name} from {nodes.names[row]} ({named})")
             have = f"{name}: {count(adding, 'volume')} more, {used} of {limit} attached"
-            found.append(Remedy("other", ", and ".join(changes), 2.0 * excess, have, pods[:LISTED]))
+            found.append(Remedy("other", ", and ".join(changes), 2.0 * (excess + unused), have, pods[:LISTED]))
         return found
 
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:

@@ -196,13 +196,7 @@ def _settle(kind: Kind, namespace: str, obj: Json) -> None:
     except msgspec.ValidationError as err:
         raise undecodable(kind, f"metadata: {err}") from None
     obj["metadata"] = metadata
-    if not kind.namespaced:
-        metadata.pop("namespace", None)
-    elif metadata.setdefault("namespace", namespace) != namespace:
-        raise bad_request(
-            f"the namespace of the provided object does not match the namespace sent on the request ({metadata['namespace']} "
-            f"is not {namespace})"
-        )
+    updates.settle_namespace(metadata, namespace, namespaced=kind.namespaced)
 
 
 def _who(kind: Kind, head: Entry) -> updates.Who:

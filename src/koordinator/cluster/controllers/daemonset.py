@@ -7,13 +7,12 @@ import msgspec
 
 from koordinator.api.core import Node, Pod
 from koordinator.api.registry import PODS
-from koordinator.api.selectors import is_empty, matches, problem
 from koordinator.cluster.controllers import history, rollout
 from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
 from koordinator.cluster.controllers.daemon_placement import Belongs, Placement, node_of, tied, tolerations
 from koordinator.cluster.controllers.objects import CONTROLLER_REVISIONS, DAEMON_SETS, ControllerRevision, DaemonSet
-from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim, unusable
 from koordinator.kube.owners import controller_reference
 
 BURST = 250
@@ -59,7 +58,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def reconcile(daemon_set: DaemonSet, known: Known, now: float) -> Outcome:
-    if fault := invalid(daemon_set):
+    if fault := unusable(DAEMON_SETS, daemon_set):
         return Outcome([Tell(daemon_set, "InvalidSelector", fault, "Warning")])
     if daemon_set.metadata.deletion_timestamp:
         return Outcome()
@@ -79,18 +78,6 @@ def reconcile(daemon_set: DaemonSet, known: Known, now: float) -> Outcome:
             daemon_set, past.mine, [state.digest, *(pod.labels.get(history.HASH, "") for pod in pods.mine)]
         )
     return Outcome(changes, min([*waits, *_until_available(state)], default=None))
-
-
-def invalid(daemon_set: DaemonSet) -> str:
-    """Why this set cannot work; empty when it can."""
-    selector = daemon_set.spec.selector
-    if is_empty(selector):
-        return f"DaemonSet {daemon_set.key}: spec.selector is empty, it would select every pod of the namespace"
-    if fault := problem(selector):
-        return f"DaemonSet {daemon_set.key}: spec.selector.{fault}"
-    if not matches(selector, (daemon_set.spec.template.get("metadata") or {}).get("labels") or {}):
-        return f"DaemonSet {daemon_set.key}: spec.selector does not match the labels of spec.template"
-    return ""
 
 
 def _look(daemon_set: DaemonSet, mine: list[Pod], nodes: Iterable[Node], now: float) -> Daemons:

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from koordinator.api.selectors import is_empty, matches, problem
 from koordinator.cluster.controllers import proportion, revisions, rollout
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Patch, Tell, delete, patch
 from koordinator.cluster.controllers.deployment_status import progress_wait, status_changes
 from koordinator.cluster.controllers.objects import DEPLOYMENTS, REPLICA_SETS, Deployment, ReplicaSet
-from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim, unusable
 
 HISTORY_LIMIT = 10
 
@@ -41,7 +40,7 @@ class Rollout(msgspec.Struct, frozen=True):
 
 def reconcile(deployment: Deployment, candidates: Iterable[ReplicaSet], counts: Mapping[str, Count], now: float) -> Outcome:
     """``candidates``: the sets that it controls and its namespace's sets without a controller; ``counts`` by set's uid."""
-    if fault := invalid(deployment):
+    if fault := unusable(DEPLOYMENTS, deployment):
         return Outcome([Tell(deployment, "InvalidSelector", fault, "Warning")])
     try:
         limits = _bounds(deployment)
@@ -57,18 +56,6 @@ def reconcile(deployment: Deployment, candidates: Iterable[ReplicaSet], counts: 
     changes = _step(state) if not deployment.metadata.deletion_timestamp else []
     changes += status_changes(deployment, new, state.sets, limits, now)
     return Outcome(changes, progress_wait(deployment, new, state.sets, now))
-
-
-def invalid(deployment: Deployment) -> str:
-    """Why this deployment cannot work; empty when it can."""
-    selector = deployment.spec.selector
-    if is_empty(selector):
-        return f"Deployment {deployment.key}: spec.selector is empty, it would select every pod of the namespace"
-    if fault := problem(selector):
-        return f"Deployment {deployment.key}: spec.selector.{fault}"
-    if not matches(selector, (deployment.spec.template.get("metadata") or {}).get("labels") or {}):
-        return f"Deployment {deployment.key}: spec.selector does not match the labels of spec.template"
-    return ""
 
 
 def _bounds(deployment: Deployment) -> rollout.Bounds:

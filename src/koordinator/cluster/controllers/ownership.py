@@ -7,8 +7,9 @@ import msgspec
 
 from koordinator.api.meta import LabelSelector, Object
 from koordinator.api.registry import Resource
-from koordinator.api.selectors import matches
+from koordinator.api.selectors import is_empty, matches, problem
 from koordinator.cluster.controllers.changes import Change, guarded
+from koordinator.cluster.controllers.objects import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from koordinator.kube.owners import controller_reference, with_owner, without_owner
 
 T = TypeVar("T", bound=Object)
@@ -20,6 +21,18 @@ LOOK_AGAIN_SECONDS = 1.0
 class Claim(msgspec.Struct, Generic[T], frozen=True):
     mine: list[T]
     changes: list[Change]
+
+
+def unusable(resource: Resource[Any], owner: ReplicaSet | Deployment | DaemonSet | StatefulSet) -> str:
+    """Why this owner's selector cannot find its own pods, or would find everybody's; empty when it can work."""
+    selector, where = owner.spec.selector, f"{resource.kind} {owner.key}: spec.selector"
+    if is_empty(selector):
+        return f"{where} is empty, it would select every pod of the namespace"
+    if fault := problem(selector):
+        return f"{where}.{fault}"
+    if not matches(selector, (owner.spec.template.get("metadata") or {}).get("labels") or {}):
+        return f"{where} does not match the labels of spec.template, its own pods would not count"
+    return ""
 
 
 def claim(

@@ -8,11 +8,10 @@ import msgspec
 from koordinator.api.core import Pod
 from koordinator.api.meta import Condition, format_time
 from koordinator.api.registry import PODS
-from koordinator.api.selectors import is_empty, matches, problem
 from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
 from koordinator.cluster.controllers.objects import REPLICA_SETS, ReplicaSet, ReplicaSetStatus
-from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim, unusable
 from koordinator.kube.owners import controller_reference
 
 BURST = 500
@@ -21,7 +20,7 @@ BURST = 500
 
 def reconcile(rs: ReplicaSet, candidates: Iterable[Pod], now: float) -> Outcome:
     """``candidates``: the pods that the set controls and its namespace's pods without a controller."""
-    if fault := invalid(rs):
+    if fault := unusable(REPLICA_SETS, rs):
         return Outcome([*_status(rs, [], now, fault), Tell(rs, "InvalidSelector", fault, "Warning")])
     claimed = claim(rs, rs.spec.selector, candidates, (REPLICA_SETS, PODS))
     if claimed.changes:
@@ -31,18 +30,6 @@ def reconcile(rs: ReplicaSet, candidates: Iterable[Pod], now: float) -> Outcome:
     if not rs.metadata.deletion_timestamp:
         changes += _scale(rs, active, now)
     return Outcome(changes, _next_available(rs, active, now))
-
-
-def invalid(rs: ReplicaSet) -> str:
-    """Why this set cannot work; empty when it can."""
-    if is_empty(rs.spec.selector):
-        return f"ReplicaSet {rs.key}: spec.selector is empty, it would select every pod of the namespace"
-    if fault := problem(rs.spec.selector):
-        return f"ReplicaSet {rs.key}: spec.selector.{fault}"
-    labels = (rs.spec.template.get("metadata") or {}).get("labels") or {}
-    if not matches(rs.spec.selector, labels):
-        return f"ReplicaSet {rs.key}: spec.selector does not match the labels of spec.template, its own pods would not count"
-    return ""
 
 
 def wanted(rs: ReplicaSet) -> int:

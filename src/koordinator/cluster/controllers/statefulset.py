@@ -7,7 +7,6 @@ import msgspec
 
 from koordinator.api.core import Pod
 from koordinator.api.registry import PODS
-from koordinator.api.selectors import is_empty, matches, problem
 from koordinator.cluster.controllers import history
 from koordinator.cluster.controllers import pods as pods_
 from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tell, delete, status
@@ -19,7 +18,7 @@ from koordinator.cluster.controllers.objects import (
     StatefulSet,
     Template,
 )
-from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim
+from koordinator.cluster.controllers.ownership import LOOK_AGAIN_SECONDS, claim, unusable
 from koordinator.kube.owners import controller_reference
 
 POD_NAME, POD_INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
@@ -69,7 +68,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def reconcile(owner: StatefulSet, known: Known, now: float) -> Outcome:
-    if fault := invalid(owner):
+    if fault := unusable(STATEFUL_SETS, owner):
         return Outcome([Tell(owner, "InvalidSelector", fault, "Warning")])
     if owner.metadata.deletion_timestamp:
         return Outcome()
@@ -87,17 +86,6 @@ def reconcile(owner: StatefulSet, known: Known, now: float) -> Outcome:
     used = {update, state.current, *(_revision(pod) for pod in pods.mine)}
     spare = [] if recorded else history.forget(owner, past.mine, [name.removeprefix(f"{owner.name}-") for name in used])
     return Outcome([*recorded, *_status(state), *_step(state), *spare], _wait(state))
-
-
-def invalid(owner: StatefulSet) -> str:
-    """Why this set cannot work; empty when it can."""
-    if is_empty(owner.spec.selector):
-        return f"StatefulSet {owner.key}: spec.selector is empty, it would select every pod of the namespace"
-    if fault := problem(owner.spec.selector):
-        return f"StatefulSet {owner.key}: spec.selector.{fault}"
-    if not matches(owner.spec.selector, (owner.spec.template.get("metadata") or {}).get("labels") or {}):
-        return f"StatefulSet {owner.key}: spec.selector does not match the labels of spec.template"
-    return ""
 
 
 def number_of(owner: StatefulSet, pod: Pod) -> int | None:

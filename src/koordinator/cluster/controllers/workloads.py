@@ -34,6 +34,7 @@ from koordinator.cluster.controllers.objects import (
     ReplicaSet,
     StatefulSet,
 )
+from koordinator.cluster.controllers.ownership import unusable
 from koordinator.cluster.controllers.view import namespace_of
 from koordinator.kube.errors import AlreadyExists, ApiError
 from koordinator.kube.owners import is_controlled_by
@@ -70,7 +71,7 @@ class ReplicaSetController(Base):
     def _offer(self, _: Pod | None, pod: Pod | None) -> None:
         if pod is not None and pod.owner is None and pods_.is_active(pod):
             for rs in adopters(self._sets, pod):
-                if not replicaset.invalid(rs):
+                if not unusable(REPLICA_SETS, rs):
                     self._add(rs.key)
 
 

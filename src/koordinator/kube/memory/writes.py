@@ -29,13 +29,7 @@ def settled(resource: Resource[Any], obj: JsonObject, namespace: str) -> Json:
     metadata = body.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         raise bad_request(f"{resource.kind}: metadata must be an object")
-    if not resource.namespaced:
-        metadata.pop("namespace", None)
-    elif metadata.setdefault("namespace", namespace) != namespace:
-        raise bad_request(
-            f"the namespace of the provided object does not match the namespace sent on the request ({metadata['namespace']} "
-            f"is not {namespace})"
-        )
+    updates.settle_namespace(metadata, namespace, namespaced=resource.namespaced)
     return body
 
 

@@ -27,6 +27,17 @@ def check_uid(who: Who, present: str, wanted: str | None) -> None:
         raise conflict(*who, f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {present}")
 
 
+def settle_namespace(metadata: Json, namespace: str, *, namespaced: bool) -> None:
+    """Write down which namespace a new object is in. Raises: ApiError (400) when it says another than the call."""
+    if not namespaced:
+        metadata.pop("namespace", None)
+    elif metadata.setdefault("namespace", namespace) != namespace:
+        raise bad_request(
+            f"the namespace of the provided object does not match the namespace sent on the request ({metadata['namespace']} "
+            f"is not {namespace})"
+        )
+
+
 def put_or_drop(obj: Json, field: str, value: Any) -> None:
     if value is None:
         obj.pop(field, None)

@@ -216,6 +216,9 @@ class ScorePlugin(Plugin):
 
 
 class ReservePlugin(Plugin):
+    like_filter: ClassVar[bool] = False
+    """True when Reserve refuses only what Filter would refuse by then: pods of one signature may wait together."""
+
     def reserve(self, state: CycleState, pod: PodInfo, node: str) -> Status | None:
         raise NotImplementedError
 

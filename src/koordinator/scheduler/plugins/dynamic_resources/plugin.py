@@ -70,6 +70,7 @@ class _Decided(NamedTuple):
 
 class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilterPlugin, ReservePlugin, PreBindPlugin):
     name = NAME
+    once = like_filter = True
     reads = Change.LABELS | Change.PODS
 
     def __init__(self, handle: Handle) -> None:

@@ -219,9 +219,11 @@ def test_a_claim_that_a_lesser_pod_uses_is_asked_for_by_the_pod_itself_and_not_b
         one.spec.access_modes = ["ReadWriteOncePod"]
         known.claims.object_set(one)
         known.volumes.object_set(PersistentVolume(metadata=ObjectMeta(name=f"pv-{name}")))
-    world.schedule(pod("first", "3", priority=5, volumes=holding("mine")))
+    alike = {"priority": 5, "labels": {"app": "w"}, "topology_spread_constraints": spread("other", ZONE)}
+    world.schedule(pod("first", "3", volumes=holding("mine"), **alike))
+    assert len(world.bindings) == 1
     world.cluster.place(READER.read(on(pod("low", "4", priority=0), "n0")), "n0")
-    world.schedule(pod("second", "3", priority=5, volumes=holding("yours")))
+    world.schedule(pod("second", "3", volumes=holding("yours"), **alike))
     assert world.decisions == [("n0", ["low"])]
 
 

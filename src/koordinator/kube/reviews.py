@@ -80,7 +80,7 @@ class _Remembered(Generic[T]):
 
     def get(self, key: Hashable) -> tuple[T] | None:
         until, answer = self._answers.get(key, (0.0, None))
-        return (answer,) if answer is not None and self._clock.monotonic() < until else None  # type: ignore[return-value]
+        return (answer,) if answer is not None and self._clock.monotonic() < until else None
 
     def put(self, key: Hashable, answer: T, seconds: float) -> T:
         self._answers.pop(key, None)

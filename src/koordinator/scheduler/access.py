@@ -5,7 +5,7 @@ A few paths are open to all, everything to ``system:masters``, and for the rest 
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -14,9 +14,11 @@ from koordinator.kube.errors import ApiError
 from koordinator.kube.reviews import ANONYMOUS, AUTHENTICATED, MASTERS, Reviews, User
 from koordinator.scheduler.authorities import Authorities
 
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
 log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _BEARER = "bearer "
 
 
@@ -27,9 +29,9 @@ class Gate:
         self._reviews, self._authorities = reviews, authorities
         self._open_paths = tuple(path.removeprefix("/") for path in open_paths)
 
-    def middleware(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def middleware(self) -> "Middleware":
         @web.middleware
-        async def pass_on(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def pass_on(request: web.Request, handler: "Handler") -> web.StreamResponse:
             return await self._refusal(request) or await handler(request)
 
         return pass_on

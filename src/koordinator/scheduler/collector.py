@@ -1,7 +1,7 @@
 """The scheduler's metrics for Prometheus: made at each scrape from counters, queue and cluster."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from koordinator.api.resources import CPU, EPHEMERAL_STORAGE, MEMORY, PODS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from koordinator.scheduler.engine.framework import Plugin
 
 _PREFIX = "scheduler_"
+Numbers = Iterable[tuple[tuple[str, ...], float]]
 _QUEUES = (Where.ACTIVE, Where.BACKOFF, Where.UNSCHEDULABLE, Where.GATED)
 
 
@@ -63,30 +64,29 @@ class Collector:
     def _of_the_queue(self) -> "Iterator[Metric]":
         app = self._app
         text = "Pods put into a queue, by what put them there."
-        yield _counter("queue_incoming_pods_total", text, ("queue", "event"), app.scheduler.queue.incoming)
+        yield _counter("queue_incoming_pods_total", text, ("queue", "event"), app.scheduler.queue.incoming.items())
         text = "Looks at which a pod took too long to be bound."
-        yield _counter(
-            "scheduling_timeout", text, ("profile",), {(name,): count for name, count in app.monitor.timeouts.items()}
-        )
+        late = [((name,), count) for name, count in app.monitor.timeouts.items()]
+        yield _counter("scheduling_timeout", text, ("profile",), late)
         attempts = sum(plugin.attempts for plugin in self._preemptions())
-        yield _counter("preemption_attempts_total", "Attempts to make room by evicting pods.", (), {(): attempts})
+        yield _counter("preemption_attempts_total", "Attempts to make room by evicting pods.", (), [((), attempts)])
         text = "How often a plugin was asked: for all nodes that had changed since it was asked last."
         labels = ("plugin", "extension_point", "profile")
-        yield _counter("plugin_evaluation_total", text, labels, evaluations(self._plugins()))
+        yield _counter("plugin_evaluation_total", text, labels, evaluations(self._plugins()).items())
 
     def _gauges(self) -> "Iterator[Metric]":
         app, cluster = self._app, self._app.scheduler.cluster
         pending = {(where.value,): app.scheduler.queue.counts[where] for where in _QUEUES}
-        yield _gauge("pending_pods", "Pods that wait, by queue.", ("queue",), pending)
+        yield _gauge("pending_pods", "Pods that wait, by queue.", ("queue",), pending.items())
         sizes = {("nodes",): len(cluster.columns), ("pods",): len(cluster.pods), ("assumed_pods",): cluster.assumed}
-        yield _gauge("scheduler_cache_size", "Nodes, pods and assumed pods in the cache.", ("type",), sizes)
-        yield _gauge("unschedulable_pods", "Pods that a plugin refused.", ("plugin", "profile"), self._refused())
+        yield _gauge("scheduler_cache_size", "Nodes, pods and assumed pods in the cache.", ("type",), sizes.items())
+        yield _gauge("unschedulable_pods", "Pods that a plugin refused.", ("plugin", "profile"), self._refused().items())
         running = {("binding",): app.binder.in_flight}
-        yield _gauge("goroutines", "Work under way, by kind.", ("operation",), running)
+        yield _gauge("goroutines", "Work under way, by kind.", ("operation",), running.items())
         late = {(): app.monitor.late()}
-        yield _gauge("scheduling_late_pods", "Pods on their way for longer than the timeout.", (), late)
+        yield _gauge("scheduling_late_pods", "Pods on their way for longer than the timeout.", (), late.items())
         leading = {(app.options.election.name,): int(app.leading)}
-        yield _gauge("leader_election_master_status", "1 on the scheduler that leads.", ("name",), leading, prefix="")
+        yield _gauge("leader_election_master_status", "1 on the scheduler that leads.", ("name",), leading.items(), prefix="")
 
     def _refused(self) -> Counter[tuple[str, ...]]:
         return Counter(
@@ -102,28 +102,26 @@ def _shown(family: Family) -> "Metric":
     if isinstance(shown, Histogram):
         return _histogram(name, about, labels, shown)
     if isinstance(shown, Tally):
-        return _counter(name, about, labels, shown)
-    return _gauge(name, about, labels, shown())
+        return _counter(name, about, labels, shown.items())
+    return _gauge(name, about, labels, shown().items())
 
 
-def _counter(name: str, about: str, labels: tuple[str, ...], numbers: Mapping[tuple[str, ...], float]) -> "Metric":
+def _counter(name: str, about: str, labels: tuple[str, ...], numbers: Numbers) -> "Metric":
     """Untyped, when dashboards know it without the suffix of a counter."""
     from prometheus_client.core import CounterMetricFamily, UntypedMetricFamily
 
     kind = CounterMetricFamily if name.endswith("_total") else UntypedMetricFamily
     family = kind(f"{_PREFIX}{name.removesuffix('_total')}", about, labels=labels)
-    for values, number in numbers.items():
+    for values, number in numbers:
         family.add_metric(values, number)
     return family
 
 
-def _gauge(
-    name: str, about: str, labels: tuple[str, ...], numbers: Mapping[tuple[str, ...], float], prefix: str = _PREFIX
-) -> "Metric":
+def _gauge(name: str, about: str, labels: tuple[str, ...], numbers: Numbers, prefix: str = _PREFIX) -> "Metric":
     from prometheus_client.core import GaugeMetricFamily
 
     family = GaugeMetricFamily(f"{prefix}{name}", about, labels=labels)
-    for values, number in numbers.items():
+    for values, number in numbers:
         family.add_metric(values, number)
     return family
 

@@ -95,7 +95,7 @@ def _routes(app: "App", gate: "Gate | None" = None) -> "web.Application":
     from koordinator.kube import profiling
     from koordinator.scheduler.debug.routes import add_debug_routes
 
-    routes = web.Application(middlewares=[gate.middleware()] if gate is not None else [])
+    routes = web.Application(middlewares=[gate.middleware()] if gate is not None else ())
     _add_health(routes, app)
     _add_metrics(routes, app)
 

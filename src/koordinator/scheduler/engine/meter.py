@@ -95,7 +95,7 @@ async def watched(plugin: "Plugin", point: str, work: Awaitable[T]) -> T:
 
 def evaluations(plugins: "Iterable[Plugin]") -> dict[tuple[str, str, str], float]:
     """How often each has been asked, by plugin, extension point and profile."""
-    found = {}
+    found: dict[tuple[str, str, str], float] = {}
     for plugin in plugins:
         if (meter := plugin.meter) is not None:
             counts = {"PreFilter": meter.pre_filter, "Filter": meter.filter, "PreScore": meter.pre_score, "Score": meter.score}

@@ -1,7 +1,5 @@
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cluster.controllers.workloads import NOW, of, pod
 from koordinator.api.core import Node, NodeSpec, NodeStatus, Taint, Toleration
@@ -15,7 +13,6 @@ from koordinator.cluster.controllers.nodelifecycle import (
     Heard,
     evictions,
     patience,
-    tolerates,
 )
 from koordinator.cluster.controllers.podgc import collect
 
@@ -115,20 +112,6 @@ def test_pods_leave_when_their_patience_is_over():
 def test_pods_that_say_nothing_stay_five_minutes_but_not_under_other_taints():
     assert patience(pod("p"), [no_execute()], NOW) == TOLERATION_SECONDS
     assert patience(pod("p"), [no_execute("maintenance")], NOW) == 0
-
-
-@given(
-    key=st.sampled_from(["", "a", "b"]),
-    operator=st.sampled_from([None, "Equal", "Exists"]),
-    value=st.sampled_from([None, "", "x"]),
-    effect=st.sampled_from([None, "NoExecute", "NoSchedule"]),
-)
-def test_tolerating_follows_key_value_and_effect(key, operator, value, effect):
-    toleration = Toleration(key=key, operator=operator, value=value, effect=effect)
-    taint = Taint(key="a", effect="NoExecute", value="x")
-    by_key = key == "a" or (key == "" and operator == "Exists")
-    by_value = operator == "Exists" or value == "x"
-    assert tolerates(toleration, taint) == (by_key and by_value and effect in (None, "NoExecute"))
 
 
 def test_pods_of_lost_nodes_fail_and_go_and_early_deletions_complete():

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from koordinator.api.core import Node, Pod, Taint, Toleration
-from koordinator.cluster.controllers.nodelifecycle import NOT_READY, UNREACHABLE, UNSCHEDULABLE, tolerates
+from koordinator.api.taints import taint_key, tolerates
+from koordinator.cluster.controllers.nodelifecycle import NOT_READY, UNREACHABLE, UNSCHEDULABLE
 from koordinator.cluster.controllers.objects import DaemonSet, Template
 from koordinator.cluster.nodes.process.admission import NodeView, selects
 
@@ -57,7 +58,7 @@ class Placement:
         if taint.effect not in ("NoSchedule", "NoExecute"):
             return False
         held: list[Toleration] = self._pod.spec.tolerations or []
-        return not any(tolerates(toleration, taint) for toleration in held)
+        return not any(tolerates(toleration, taint_key(taint)) for toleration in held)
 
 
 def tolerations(template: Template) -> list[dict[str, Any]]:

@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from koordinator.api.core import Node, Pod, Taint, Toleration
+from koordinator.api.core import Node, Pod, Taint
 from koordinator.api.meta import Condition, format_time, parse_time
 from koordinator.api.registry import NODES, PODS
+from koordinator.api.taints import taint_key, tolerates
 from koordinator.cluster.controllers.changes import Change, Outcome, Tell, delete, guarded, patch, status
 
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -133,18 +134,8 @@ def patience(pod: Pod, taints: list[Taint], now: float) -> float | None:
 
 def _tolerated_for(pod: Pod, taint: Taint) -> float | None:
     """Seconds that the pod tolerates one taint: 0 not at all, None for ever."""
-    fitting = [toleration for toleration in pod.spec.tolerations or [] if tolerates(toleration, taint)]
+    fitting = [toleration for toleration in pod.spec.tolerations or [] if tolerates(toleration, taint_key(taint))]
     if not fitting:
         return TOLERATION_SECONDS if taint.key in (UNREACHABLE, NOT_READY) else 0.0
     limits = [max(t.toleration_seconds, 0) for t in fitting if t.toleration_seconds is not None]
     return float(min(limits)) if limits else None
-
-
-def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and (toleration.value or "") == (taint.value or "")

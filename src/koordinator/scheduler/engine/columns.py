@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from koordinator.api import numbers
 from koordinator.api.core import Taint
 from koordinator.api.resources import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Amounts
+from koordinator.api.taints import taint_key
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -109,9 +110,6 @@ def _integer(text: str) -> int | None:
         return numbers.decimal_int(text)
     except ValueError:
         return None
-
-
-TaintKey = tuple[str, str, str]
 
 
 class Columns:
@@ -273,7 +271,7 @@ class Columns:
         return self._row_labels[row]
 
     def set_taints(self, row: int, taints: Iterable[Taint], *, unschedulable: bool) -> bool:
-        known = self.taint_sets.intern(tuple((taint.key, taint.value or "", taint.effect) for taint in taints))
+        known = self.taint_sets.intern(tuple(map(taint_key, taints)))
         if self.taint_set[row] == known and bool(self.unschedulable[row]) == unschedulable:
             return False
         self.taint_set[row] = known

@@ -7,9 +7,10 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
-from koordinator.api.core import Toleration
-from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, Rows, TaintKey
-from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.api.core import Node, Toleration
+from koordinator.api.taints import TaintKey, tolerates
+from koordinator.scheduler.engine.columns import Bools, Change, Columns, Ints, Rows
+from koordinator.scheduler.engine.events import ClusterEvent, Happening, Hint
 from koordinator.scheduler.engine.framework import (
     UNRESOLVABLE,
     CycleState,
@@ -22,18 +23,6 @@ from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.remedy import Remedy
 
 NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "PreferNoSchedule", "NoExecute"
-
-
-def tolerates(toleration: Toleration, taint: TaintKey) -> bool:
-    """An empty effect tolerates every effect; an empty key with Exists tolerates every key."""
-    key, value, effect = taint
-    if toleration.effect and toleration.effect != effect:
-        return False
-    if toleration.key and toleration.key != key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.operator in (None, "", "Equal") and (toleration.value or "") == value
 
 
 def tolerated(tolerations: Iterable[Toleration], taint: TaintKey) -> bool:
@@ -94,7 +83,15 @@ class TaintToleration(FilterPlugin, ScorePlugin):
         return tuple((t.key, t.operator, t.value, t.effect) for t in pod.pod.spec.tolerations or ())
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
-        return ((Happening.NODE_ADD | Happening.NODE_TAINT, None),)
+        return ((Happening.NODE_ADD | Happening.NODE_TAINT, self._tolerable),)
+
+    @staticmethod
+    def _tolerable(pod: PodInfo, event: ClusterEvent) -> bool:
+        """The node has no taint, or none any more, that keeps the pod away."""
+        if not isinstance(event.new, Node):
+            return True
+        taints = [(one.key, one.value or "", one.effect) for one in event.new.spec.taints or ()]
+        return not first_untolerated(pod.pod.spec.tolerations or (), taints)
 
     def filter(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Verdict:
         table = state.get("TaintToleration/filter")

@@ -17,6 +17,7 @@ from koordinator.api.dra import (
     DeviceSubRequest,
     ResourceClaim,
 )
+from koordinator.api.taints import tolerates
 from koordinator.kube.semantics.devicecel import Selector, SelectorError, compile_
 from koordinator.scheduler.plugins.dynamic_resources.stock import Offer
 
@@ -73,20 +74,10 @@ class Request(NamedTuple):
     def _tolerates(self, offer: Offer) -> bool:
         for taint in offer.device.taints or ():
             if taint.effect in _NO_SCHEDULING and not any(
-                _tolerated(one, taint.key, taint.value or "", taint.effect) for one in self.tolerations
+                tolerates(one, (taint.key, taint.value or "", taint.effect)) for one in self.tolerations
             ):
                 return False
         return True
-
-
-def _tolerated(one: Toleration, key: str, value: str, effect: str) -> bool:
-    if one.effect and one.effect != effect:
-        return False
-    if one.key and one.key != key:
-        return False
-    if one.operator == "Exists":
-        return True
-    return one.operator in ("Equal", "", None) and bool(one.key) and (one.value or "") == value
 
 
 class Constraint(NamedTuple):

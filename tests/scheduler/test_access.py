@@ -1,5 +1,6 @@
 """The HTTPS port: who may in, by token, client certificate and front proxy, as the API server says."""
 
+import asyncio
 import contextlib
 import datetime as dt
 import ssl
@@ -112,6 +113,28 @@ async def test_everybody_sees_health_and_nobody_else_anything(apiserver, tmp_pat
             assert f'User \\"system:anonymous\\" cannot get path \\"{path}\\"' in text
         status, text = await caller.get("/metrics", token="guessed")
         assert (status, '"reason":"Unauthorized"' in text) == (401, True)
+
+
+async def test_credentials_that_are_none(apiserver, tmp_path):
+    async with calling(apiserver.client, tmp_path) as caller:
+        for given, status in (
+            ("Bearer", 403),
+            ("Bearer  ", 403),
+            ("Basic eDp5", 403),
+            ("Bearer t\u00f6", 401),
+            ("bearer x" * 500, 401),
+        ):
+            assert (await caller.get("/metrics", Authorization=given))[0] == status, given
+        assert (await caller.get("/metrics", Authorization=f"bearer {apiserver.token}"))[0] == 200
+
+
+async def test_whoever_does_not_speak_tls_does_not_disturb_others(apiserver, tmp_path):
+    async with calling(apiserver.client, tmp_path) as caller:
+        reader, writer = await asyncio.open_connection(*caller.app.https_address)
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert b"HTTP/1.1 200" not in await reader.read()
+        writer.close()
+        assert (await caller.get("/healthz"))[0] == 200
 
 
 async def test_paths_can_be_opened_with_all_that_is_below_them(apiserver, tmp_path):

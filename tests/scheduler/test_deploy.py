@@ -53,6 +53,11 @@ async def test_a_server_takes_every_object(apiserver):
                     assert (answer.status, obj["metadata"]["name"]) == (201, obj["metadata"]["name"]), await answer.text()
 
 
+async def test_kubectl_takes_the_folder(kubectl):
+    out = await kubectl(f"apply --dry-run=server -f {FOLDER}")
+    assert len(out.splitlines()) == len(manifests())
+
+
 def test_the_flags_are_understood_and_the_file_decides(config):
     (container,) = of_kind("Deployment")[0]["spec"]["template"]["spec"]["containers"]
     arguments = [argument.replace("/config/koord-scheduler.config", str(config)) for argument in container["args"]]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from koordinator.kube.errors import ApiError
+from koordinator.errors import KoordError
 from koordinator.kube.reviews import ANONYMOUS, AUTHENTICATED, MASTERS, Reviews, User
 from koordinator.scheduler.authorities import Authorities
 
@@ -45,7 +45,7 @@ class Gate:
                 return _status(401, "Unauthorized", "Unauthorized")
             if self._open(path) or MASTERS in user.groups or await self._reviews.may(user, verb, path):
                 return None
-        except ApiError as err:
+        except KoordError as err:
             log.warning("whether somebody may %s %s cannot be told: %s", verb, path, err)
             return _status(500, "InternalError", f'Internal Server Error: "{path}": {err}')
         return _status(403, "Forbidden", f'forbidden: User "{user.name}" cannot {verb} path "{path}"')
@@ -56,13 +56,14 @@ class Gate:
         return any(plain.startswith(one[:-1]) if one.endswith("*") else plain == one for one in self._open_paths)
 
     async def _caller(self, request: web.Request) -> User | None:
-        """None for one whose credentials are not good. Raises: ApiError."""
+        """None for one whose credentials are not good. Raises: KoordError."""
         if (peer := request.get_extra_info("peercert")) and (tls := request.get_extra_info("ssl_object")):
             return self._authorities.caller(peer, tls.getpeercert(binary_form=True), request.headers)
         given = request.headers.get("Authorization", "")
-        if given[: len(_BEARER)].lower() != _BEARER:
+        token = given[len(_BEARER) :].strip()
+        if given[: len(_BEARER)].lower() != _BEARER or not token:
             return ANONYMOUS
-        user = await self._reviews.user_of(given[len(_BEARER) :].strip())
+        user = await self._reviews.user_of(token) if token.isascii() else None
         if user is None or AUTHENTICATED in user.groups:
             return user
         return msgspec.structs.replace(user, groups=(*user.groups, AUTHENTICATED))

@@ -15,8 +15,7 @@ import msgspec
 
 from koordinator.api.registry import CONFIG_MAPS
 from koordinator.clock import Clock
-from koordinator.errors import Unavailable
-from koordinator.kube.errors import ApiError
+from koordinator.errors import KoordError, Unavailable
 from koordinator.kube.reviews import AUTHENTICATED, User
 from koordinator.kube.store import Store
 from koordinator.scheduler.options import Access, Headers
@@ -69,7 +68,7 @@ class Authorities:
         try:
             async with asyncio.timeout(FIRST_LOOK_SECONDS):
                 await self._look(store)
-        except (ApiError, TimeoutError, Unavailable) as err:
+        except (KoordError, TimeoutError) as err:
             what = f"ConfigMap {CONFIG_MAP[1]}/{CONFIG_MAP[0]}"
             if not self._access.tolerate_lookup_failure:
                 raise Unavailable(what, str(err) or "no answer", "--authentication-skip-lookup does without it") from err
@@ -81,7 +80,7 @@ class Authorities:
             await clock.sleep(LOOK_SECONDS)
             try:
                 await self._look(store)
-            except (ApiError, Unavailable) as err:
+            except KoordError as err:
                 log.info("client CAs stay as they are: %s", err)
 
     async def _look(self, store: Store) -> None:

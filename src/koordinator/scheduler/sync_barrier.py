@@ -12,7 +12,8 @@ from koordinator.api.core import Pod
 from koordinator.api.meta import format_micro_time
 from koordinator.api.registry import PODS
 from koordinator.clock import Clock
-from koordinator.kube.errors import ApiError, NotFound
+from koordinator.errors import KoordError
+from koordinator.kube.errors import NotFound
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
 from koordinator.scheduler.feed import Feed
@@ -75,7 +76,7 @@ class Barrier:
                 written = await self._store.patch(PODS, pod.name, {"metadata": {"annotations": mark}}, pod.namespace)
             except NotFound:
                 raise
-            except ApiError as err:
+            except KoordError as err:
                 log.info("sync barrier: pod %s not written: %s", pod.key, err)
                 await self._clock.sleep(LOOK_SECONDS)
             else:

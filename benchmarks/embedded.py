@@ -12,6 +12,7 @@ import select
 import signal
 import tempfile
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ def _child(run: Callable[[Callable[[], None]], Coroutine[Any, Any, None]], tell:
 
     try:
         uvloop.run(main())
+    except BaseException:  # noqa: BLE001 — the process ends here, whatever it was
+        traceback.print_exc()
     finally:
         os._exit(0)
 

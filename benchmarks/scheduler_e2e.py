@@ -6,7 +6,6 @@ pod is told: on a busy machine the latter is what can be compared. Every step ha
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from functools import partial
@@ -58,7 +57,7 @@ class World:
         await self.wire.send(self.report(obj) for obj in objects if isinstance(obj, NodeMetric))
 
     def schedule(self, profile: str = "") -> Process:
-        return self.pair.schedule(config=profile, http_port=_free_port())
+        return self.pair.schedule(config=profile)
 
     async def follow(self, pods: str) -> None:
         """Watch a namespace until cancelled."""
@@ -185,13 +184,6 @@ class _Pod(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     object: _Pod
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def measurements() -> Iterator[Measurement]:

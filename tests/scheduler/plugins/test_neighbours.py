@@ -379,3 +379,19 @@ class Neighbours(RuleBasedStateMachine):
 
 Neighbours.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
 TestNeighbours = Neighbours.TestCase
+
+
+def test_pods_of_one_template_with_other_labels_are_told_apart():
+    """The first of a group may start it anywhere; its twin that is not of the group may not, whoever is asked about first."""
+    for order in (("x", "y"), ("y", "x")):
+        cluster = Cluster()
+        evaluator = Evaluator(Profile(["x"], [PrioritySort(), InterPodAffinity(cluster)]), cluster.columns)
+        cluster.set_node(node("n0", labels={"zone": "a"}))
+        fits = {}
+        for app in order:
+            one = wants(required=["zone"])
+            one.metadata.labels = {"app": app}
+            answer = evaluator.evaluate(READER.read(one))
+            assert isinstance(answer, Evaluation)
+            fits[app] = answer.fits(0)
+        assert fits == {"x": True, "y": False}

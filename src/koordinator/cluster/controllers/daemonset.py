@@ -58,6 +58,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def reconcile(daemon_set: DaemonSet, known: Known, now: float) -> Outcome:
+    """What to do now: first the pods and revisions that are the set's own, then the template's record, then pod by pod."""
     if fault := unusable(DAEMON_SETS, daemon_set):
         return Outcome([Tell(daemon_set, "InvalidSelector", fault, "Warning")])
     if daemon_set.metadata.deletion_timestamp:

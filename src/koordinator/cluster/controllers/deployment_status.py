@@ -41,6 +41,7 @@ def status_changes(
 
 
 def counters(deployment: Deployment, new: ReplicaSet | None, sets: list[ReplicaSet]) -> DeploymentStatus:
+    """The numbers of the status, from those of its replica sets; conditions are not among them."""
     total = sum(rs.status.replicas for rs in sets)
     available = sum(rs.status.available_replicas for rs in sets)
     return DeploymentStatus(

@@ -68,6 +68,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def reconcile(owner: StatefulSet, known: Known, now: float) -> Outcome:
+    """What to do now: first the pods and revisions that are the set's own, then the template's record, then the next step."""
     if fault := unusable(STATEFUL_SETS, owner):
         return Outcome([Tell(owner, "InvalidSelector", fault, "Warning")])
     if owner.metadata.deletion_timestamp:

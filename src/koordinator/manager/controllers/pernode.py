@@ -117,6 +117,7 @@ def metric_spec(config: ConfigCache, count: CountReconcile = uncounted_reconcile
 
 
 def collect_policy(strategy: ColocationStrategy) -> MetricCollectPolicy:
+    """How a node's koordlet is to measure and report, as the node's strategy says."""
     durations = strategy.metric_aggregate_policy.durations if strategy.metric_aggregate_policy else None
     return MetricCollectPolicy(
         aggregate_duration_seconds=strategy.metric_aggregate_duration_seconds,

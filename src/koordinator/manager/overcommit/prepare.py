@@ -77,7 +77,7 @@ def remember(annotations: Mapping[str, str], total: Mapping[str, int | None]) ->
 
 
 def third_party(annotations: Mapping[str, str]) -> dict[str, int]:
-    """What others have taken out of the batch resources, summed. Raises ValueError when it cannot be read."""
+    """What others have taken out of the batch resources, summed: milli-cores, bytes. Raises ValueError naming the annotation."""
     found = THIRD_PARTY_ALLOCATIONS.read(annotations)
     if isinstance(found, Malformed):
         raise ValueError(str(found))  # noqa: TRY004 — data, not a bug
@@ -109,7 +109,7 @@ def _changed(existing: Mapping[str, Any], wanted: Mapping[str, int | None]) -> d
 
 
 def needs_sync(node: Node, resources: Mapping[str, int | None], threshold: float) -> bool:
-    """Whether any value has moved far enough from what the node offers now."""
+    """Whether any value has moved by more than ``threshold``, a share of what the node offers now, or is new, or goes."""
     offered = node.status.allocatable or {}
     return any(_differs(offered.get(name), number, threshold) for name, number in resources.items())
 

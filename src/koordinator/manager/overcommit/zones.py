@@ -71,7 +71,10 @@ def _add_pod(pod: PodShare, use: PodUse | None, sums: tuple[Array, Array, Array]
 
 
 def spread(amount: Pair, where: np.typing.NDArray[np.bool_], parts: int) -> Array:
-    """``amount`` divided by ``parts``, rounded up, in the zones ``where``; nothing in the others."""
+    """``amount`` divided by ``parts``, rounded up, in the zones ``where`` (one truth per zone); nothing in the others.
+
+    Returns: int64 (zones, 2), in the unit of ``amount``.
+    """
     share = np.ceil(np.asarray(amount, dtype=np.float64) / parts).astype(np.int64)
     return np.where(where[:, None], share, 0)
 
@@ -99,7 +102,9 @@ def _capacity(zone: JsonObject) -> Pair | None:
 def updated_zones(zones: Sequence[JsonObject], sold: Array, ratio: float, threshold: float) -> list[JsonObject] | None:
     """The zones with their batch resources brought up to date; None when nothing has moved far enough.
 
-    ``sold`` comes from ``zone_batch``. Resources of other names are kept.
+    ``sold`` comes from ``zone_batch``: int64 (zones, 2), milli-cores and milli-bytes, rows in the order of ``zones``. ``ratio``
+    is the CPU normalisation; above 1 it multiplies batch CPU. ``threshold`` is the share of the old value by which a new one
+    must differ to be written (0.1 for 10 %). Resources of other names are kept. Raises: ValueError when the counts differ.
     """
     result = [_updated_zone(zone, row, ratio, threshold) for zone, row in zip(zones, sold.tolist(), strict=True)]
     return result if result != list(zones) else None

@@ -87,6 +87,7 @@ def decode(body: bytes) -> tuple[Review, Request]:
 
 
 def encode(api_version: str, uid: str, answer: Answer) -> bytes:
+    """The AdmissionReview that answers the request ``uid``, in the version in which it was asked."""
     response: dict[str, Any] = {"uid": uid, "allowed": answer.allowed}
     if not answer.allowed:
         response["status"] = {"metadata": {}, "status": "Failure", "code": answer.code, "message": answer.message}

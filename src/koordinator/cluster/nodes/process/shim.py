@@ -81,6 +81,10 @@ def timestamp() -> str:
 
 
 def main(directory: str) -> None:
+    """Run the container that ``config.json`` in this directory describes, to its end. Its log and its exit become files there.
+
+    The shim lives on when the agent dies, so it must not be ended by signals meant for a group, nor by the OOM killer.
+    """
     os.chdir(directory)
     os.umask(0o077)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -164,6 +168,7 @@ def set_oom_score(score: int) -> None:
 
 
 def change_user(config: dict[str, Any]) -> None:
+    """Groups before user: afterwards the right to change them is gone."""
     if config["uid"] is None and config["gid"] is None:
         return
     os.setgroups(config["groups"])

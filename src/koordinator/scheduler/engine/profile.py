@@ -152,7 +152,8 @@ class Profile:
         if self.transformers or self.views or self.finders:
             return frozenset()
         at_filter = {plugin.name for plugin in (*self.pre_filters, *self.filters)}
-        single = (*self.pod_checks, *self.reserves, *self.permits, *self.nominates, *self.resizes)
+        reserves = [plugin for plugin in self.reserves if not plugin.like_filter]
+        single = (*self.pod_checks, *reserves, *self.permits, *self.nominates, *self.resizes)
         return frozenset(at_filter - {plugin.name for plugin in single})
 
     def concerned_by(self, plugins: frozenset[str]) -> int:

@@ -401,7 +401,7 @@ def test_a_shared_claim_leads_its_pods_to_the_same_node():
 
 async def test_devices_out_of_reach_are_given_back_when_nobody_uses_them():
     here = world("n1", "n2")
-    (claim,) = await here.stored(d.claim("c", d.exactly()))
+    await here.stored(d.claim("c", d.exactly()))
     allocation = {"devices": {}, "nodeSelector": on_node("away")}
     user = {"resource": "pods", "name": "p", "uid": "u"}
     body = {"status": {"allocation": allocation, "reservedFor": [user]}}
@@ -548,3 +548,47 @@ def test_pods_whose_claims_are_still_to_be_made_stay_out_of_the_queue():
     assert here.plugin.pre_enqueue(READER.read(d.template_pod("made"))) is None
     assert here.plugin.pre_enqueue(READER.read(d.pod("missing"))) is None
     assert here.plugin.pre_enqueue(READER.read(d.pod())) is None
+
+
+def test_pods_that_ask_for_the_same_wait_together_and_others_alone():
+    here = world("n1", per_node=1)
+    pods = []
+    for number, count in enumerate((2, 2, 3)):
+        one = d.template_pod(f"made-{number}")
+        here.tell(d.claim(f"made-{number}", d.exactly(count=count), owner=one, annotations={POD_CLAIM_NAME: "gpu"}))
+        pods.append(READER.read(one))
+    first, second, third = (here.profile.group(one, frozenset({"DynamicResources"})) for one in pods)
+    assert first == second != third
+
+
+# --- what people ask ---------------------------------------------------------------------------------------------------------
+
+
+def advice(here, claim):
+    here.tell(claim)
+    evaluation = here.evaluator.evaluate(READER.read(d.pod(claim.name)))
+    return [(one.text, one.have) for one in here.plugin.remedies(evaluation.state, evaluation.pod, here.cluster.columns, 0)]
+
+
+def test_what_would_make_a_node_take_the_pod():
+    here = world("n1", numa=0)
+    result = {"request": "r0", "driver": DRIVER, "pool": "n1", "device": "d0"}
+    user = {"resource": "pods", "name": "p", "uid": "u"}
+    here.tell(d.claim("a", d.exactly(), allocation={"devices": {"results": [result]}}, reservedFor=[user]))
+    free = ("free 1 device of class gpu on n1 (held by pod default/p)", "1 of 2 free, 2 wanted")
+    assert advice(here, d.claim("two", d.exactly(count=2))) == [free]
+    more = ("3 devices of class gpu more on n1", "1 of 2 free, 4 wanted")
+    assert advice(here, d.claim("four", d.exactly(count=4))) == [more]
+    rule = {"matchAttribute": "other.io/x"}
+    text = "loosen the constraint of claim default/odd on other.io/x, or free devices that satisfy it"
+    assert advice(here, d.claim("odd", d.exactly(), constraints=[rule])) == [(text, "")]
+
+
+def test_who_has_what_on_a_node():
+    here = world("n1")
+    assert given(here, d.claim("a", d.exactly())) == [("r0", "d0")]
+    devices = [{"name": "d0", "claims": ["default/a"]}, {"name": "d1", "claims": []}]
+    answer = here.plugin.endpoints()["node/{name}"]
+    assert answer("n1") == [{"driver": DRIVER, "pool": "n1", "state": "complete", "devices": devices}]
+    with pytest.raises(LookupError, match="node n2 is not known"):
+        answer("n2")

@@ -7,7 +7,7 @@ their version is part of what tells pods apart.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Hashable, Sequence
+from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +23,7 @@ from koordinator.scheduler.engine.framework import (
     Code,
     CycleState,
     Diagnosis,
+    Endpoint,
     FilterPlugin,
     PostFilterPlugin,
     PreBindPlugin,
@@ -35,6 +36,8 @@ from koordinator.scheduler.engine.framework import (
 )
 from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.remedy import Remedy
+from koordinator.scheduler.plugins.dynamic_resources import advice
 from koordinator.scheduler.plugins.dynamic_resources.asks import Ask, Refused, read, title
 from koordinator.scheduler.plugins.dynamic_resources.claims import claims_of, existing, names_of
 from koordinator.scheduler.plugins.dynamic_resources.results import allocation
@@ -194,6 +197,13 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
     def explain(self, state: CycleState, code: int, nodes: Columns) -> list[str]:
         asked: _Asked = state[NAME]
         return [asked.reasons[(code & ~UNRESOLVABLE) - 1]]
+
+    def remedies(self, state: CycleState, pod: PodInfo, nodes: Columns, row: int) -> list[Remedy]:
+        asked: _Asked = state[NAME]
+        return advice.remedies(self._stock, row, asked.asks)
+
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        return {"node/{name}": lambda name: advice.on_node(self._stock, name)}
 
     # -- after no node fitted ------------------------------------------------------------------------------------------
 

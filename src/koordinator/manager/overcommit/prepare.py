@@ -77,7 +77,7 @@ def remember(annotations: Mapping[str, str], total: Mapping[str, int | None]) ->
 
 
 def third_party(annotations: Mapping[str, str]) -> dict[str, int]:
-    """What others have taken out of the batch resources, summed: milli-cores, bytes. Raises ValueError naming the annotation."""
+    """What others have taken out of the batch resources, summed: milli-cores, bytes. Raises: ValueError naming the key."""
     found = THIRD_PARTY_ALLOCATIONS.read(annotations)
     if isinstance(found, Malformed):
         raise ValueError(str(found))  # noqa: TRY004 — data, not a bug

@@ -10,8 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from koordinator.api.core import ContainerPort
+from koordinator.api.core import ContainerPort, DiskSource, Namespace, Volume
+from koordinator.api.meta import LabelSelector, ObjectMeta, ObjectReference, format_time
 from koordinator.api.resources import amounts, pod_requests
+from koordinator.api.slo import NodeMetric, NodeMetricInfo, NodeMetricStatus, ResourceMap
+from koordinator.api.storage import CSINode, CSINodeDriver, CSINodeSpec, VolumeNodeResources
 from koordinator.clock import ManualClock
 from koordinator.scheduler.catalogue import Entry
 from koordinator.scheduler.engine.binding import BindFailed
@@ -20,6 +23,7 @@ from koordinator.scheduler.engine.queue import Timings, Where
 from scheduler import builders
 from scheduler.mirror import Follower, Truth
 from scheduler.plugins.test_neighbours import HOST, spread, wants
+from scheduler.plugins.test_volumes import claim, storage_class, using, volume
 
 NODES = ["n0", "n1", "n2", "n3"]
 OURS = "koord-scheduler"
@@ -29,7 +33,7 @@ kind: KubeSchedulerConfiguration
 profiles:
 - schedulerName: koord-scheduler
   plugins:
-    multiPoint: {enabled: [{name: Patience}]}
+    multiPoint: {enabled: [{name: Patience}, {name: LoadAwareScheduling}]}
     postFilter: {disabled: [{name: DefaultPreemption}]}
 """
 
@@ -47,6 +51,17 @@ class Patience(PermitPlugin):
 ENTRY = Entry(Patience, lambda *_: Patience())
 
 
+def zoned(zone, name):
+    return {"zone": zone, "topology.kubernetes.io/zone": zone, HOST: name}
+
+
+def of_team(one):
+    """Its term means pods in namespaces of team a."""
+    for term in one.spec.affinity.pod_anti_affinity.required_during_scheduling_ignored_during_execution:
+        term.namespace_selector = LabelSelector(match_labels={"team": "a"})
+    return one
+
+
 def waiting_pod(kind, cpu):
     if kind == "wait":
         return builders.pod(cpu=cpu, labels={"wait": "yes"})
@@ -59,9 +74,20 @@ def waiting_pod(kind, cpu):
     made = {
         "near": lambda: wants(required=["zone"]),
         "apart": lambda: wants("pod_anti_affinity", required=[HOST]),
+        "far apart": lambda: wants("pod_anti_affinity", required=["zone"]),
+        "elsewhere": lambda: of_team(wants("pod_anti_affinity", required=["zone"])),
         "spread": lambda: spread("zone"),
+        "tolerant": lambda: builders.pod(cpu=cpu, tolerations=[builders.Toleration(key="t", operator="Exists")]),
+        "data": lambda: using("data", cpu=cpu),
+        "both": lambda: using("data", "more", cpu=cpu),
+        "once": lambda: using("once", cpu=cpu),
+        "disk": lambda: builders.pod(cpu=cpu, volumes=[Volume(name="d", gce_persistent_disk=DiskSource(pd_name="a"))]),
     }
     return made[kind]() if kind in made else builders.pod(cpu=cpu)
+
+
+KINDS = ["", "", "wait", "port", "zone", "near", "apart", "far apart", "elsewhere", "spread", "tolerant"]
+KINDS += ["data", "both", "once", "disk"]
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -75,7 +101,11 @@ class Interleavings(RuleBasedStateMachine):
     @initialize()
     def start(self):
         for index, name in enumerate(NODES[:3]):
-            self.truth.set("nodes", builders.node(name, cpu="4", labels={"zone": "ab"[index % 2], HOST: name}))
+            self.truth.set("nodes", builders.node(name, cpu="4", labels=zoned("ab"[index % 2], name)))
+        self.truth.set("storageclasses", storage_class())
+        self.truth.set("persistentvolumeclaims", claim("once", modes=["ReadWriteOncePod"], volume="pv-once"))
+        self.truth.set("persistentvolumes", volume("pv-once"))
+        self.truth.set("namespaces", Namespace(metadata=ObjectMeta(name="default", labels={"team": "a"})))
         self.live = Follower(self.truth, self.clock, CONFIGURATION, [ENTRY])
 
     def put(self, plural, obj):
@@ -91,7 +121,7 @@ class Interleavings(RuleBasedStateMachine):
     # -- pods
 
     @rule(
-        kind=st.sampled_from(["", "", "wait", "port", "zone", "near", "apart", "spread"]),
+        kind=st.sampled_from(KINDS),
         cpu=st.sampled_from(["500m", "1", "3"]),
         count=st.integers(1, 4),
     )
@@ -130,12 +160,13 @@ class Interleavings(RuleBasedStateMachine):
     # -- nodes
 
     @rule(
-        name=st.sampled_from(NODES), kind=st.sampled_from(["gone", "there", "smaller", "larger", "zone", "cordon", "another"])
+        name=st.sampled_from(NODES),
+        kind=st.sampled_from(["gone", "there", "smaller", "larger", "zone", "cordon", "taint", "another"]),
     )
     def node_moves(self, name, kind):
         known = self.truth.of("nodes").get(name)
         if known is None or kind in ("there", "another"):
-            fresh = builders.node(name, cpu="4", labels={"zone": "a" if kind == "another" else "b", HOST: name})
+            fresh = builders.node(name, cpu="4", labels=zoned("a" if kind == "another" else "b", name))
             if known is not None and int(known.status.allocatable["cpu"]) > 4:
                 self.excused.add(name)
             self.put("nodes", fresh)
@@ -150,10 +181,55 @@ class Interleavings(RuleBasedStateMachine):
             if kind == "smaller":
                 self.excused.add(name)
         elif kind == "zone":
-            one.metadata.labels["zone"] = "b" if one.metadata.labels["zone"] == "a" else "a"
+            one.metadata.labels = zoned("b" if one.labels["zone"] == "a" else "a", name)
+        elif kind == "taint":
+            one.spec.taints = [] if one.spec.taints else [builders.Taint(key="t", value="1", effect="NoSchedule")]
         else:
             one.spec.unschedulable = not one.spec.unschedulable
         self.put("nodes", one)
+
+    # -- what plugins watch
+
+    @rule(name=st.sampled_from(["data", "more"]), state=st.sampled_from(["gone", "waiting", "bound", "elsewhere"]))
+    def claim_moves(self, name, state):
+        if state == "gone":
+            self.truth.delete("persistentvolumeclaims", f"default/{name}")
+            self.live.changed("persistentvolumeclaims", f"default/{name}")
+        else:
+            pv = {"bound": f"pv-{name}", "elsewhere": "pv-elsewhere"}.get(state, "")
+            self.put("persistentvolumeclaims", claim(name, volume=pv))
+
+    @rule(
+        name=st.sampled_from(["pv-data", "pv-more", "pv-elsewhere"]),
+        zone=st.sampled_from([None, "a", "b"]),
+        there=st.booleans(),
+    )
+    def volume_moves(self, name, zone, there):
+        if there:
+            taken = ObjectReference(namespace="default", name="taken", uid="claim-taken")  # no waiting claim can have it
+            self.put("persistentvolumes", volume(name, zone, csi=name, claim_ref=taken))
+        else:
+            self.truth.delete("persistentvolumes", name)
+            self.live.changed("persistentvolumes", name)
+
+    @rule(mode=st.sampled_from(["WaitForFirstConsumer", "Immediate"]))
+    def class_moves(self, mode):
+        self.put("storageclasses", storage_class(mode=mode))
+
+    @rule(name=st.sampled_from(NODES), most=st.sampled_from([0, 1, 9]))
+    def limit_moves(self, name, most):
+        driver = CSINodeDriver(name="csi.example", allocatable=VolumeNodeResources(count=most))
+        self.put("csinodes", CSINode(metadata=ObjectMeta(name=name), spec=CSINodeSpec(drivers=[driver])))
+
+    @rule(team=st.sampled_from(["a", "b"]))
+    def namespace_moves(self, team):
+        self.put("namespaces", Namespace(metadata=ObjectMeta(name="default", labels={"team": team})))
+
+    @rule(name=st.sampled_from(NODES), cpu=st.sampled_from(["100m", "3900m"]))
+    def usage_moves(self, name, cpu):
+        usage = NodeMetricInfo(node_usage=ResourceMap(resources={"cpu": cpu}))
+        status = NodeMetricStatus(update_time=format_time(self.clock.now() + 1e6), node_metric=usage)
+        self.put("nodemetrics", NodeMetric(kind="NodeMetric", metadata=ObjectMeta(name=name), status=status))
 
     # -- the scheduler
 
@@ -214,7 +290,7 @@ class Interleavings(RuleBasedStateMachine):
         self.live.queue.flush()
         self.live.scheduler.tick()
 
-    @rule(kind=st.sampled_from(["pods", "nodes"]))
+    @rule(kind=st.sampled_from(["pods", "nodes", "persistentvolumeclaims", "nodemetrics"]))
     def cut_off(self, kind):
         self.live.cut.add(kind)
 

@@ -318,7 +318,7 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         pods = Happening.POD_ADD | Happening.POD_UPDATE | Happening.POD_DELETE
-        nodes = Happening.NODE_ADD | Happening.NODE_LABEL
+        nodes = Happening.NODE_ADD | Happening.NODE_LABEL | Happening.NODE_DELETE
         return (pods, self._pod_matters), (nodes | Happening.NAMESPACE, None)
 
     def _pod_matters(self, pod: PodInfo, event: ClusterEvent) -> bool:

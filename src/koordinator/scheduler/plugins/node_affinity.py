@@ -9,7 +9,7 @@ import numpy as np
 from koordinator.api.core import NodeAffinity as Wanted
 from koordinator.api.core import NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PreferredSchedulingTerm
 from koordinator.scheduler.engine.columns import Change, Columns, Ints, Rows
-from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.scheduler.engine.events import ClusterEvent, Happening, Hint
 from koordinator.scheduler.engine.framework import (
     SKIP,
     UNRESOLVABLE,
@@ -50,6 +50,7 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
 
     def __init__(self, added: Wanted | None = None) -> None:
         self.added = added
+        self._nodes: Columns | None = None  # once a pod has been seen
 
     def signature(self, pod: PodInfo) -> Hashable:
         affinity = node_affinity(pod.pod.spec)
@@ -57,9 +58,29 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
         return tuple(sorted(selector.items())) if selector else (), msgspec.msgpack.encode(affinity) if affinity else b""
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
-        return ((Happening.NODE_ADD | Happening.NODE_LABEL, None),)
+        return ((Happening.NODE_ADD | Happening.NODE_LABEL, self._matches),)
+
+    def _matches(self, pod: PodInfo, event: ClusterEvent) -> bool:
+        """The node is one of those that the pod wants."""
+        nodes = self._nodes
+        if nodes is None or not event.node:
+            return True
+        row = nodes.row_of.get(event.node)
+        if row is None:
+            return False
+        return all(match(nodes, slice(row, row + 1))[0] for match in self._wanted(pod, nodes))
+
+    def _wanted(self, pod: PodInfo, nodes: Columns) -> list[Match]:
+        known = pod.template.notes.get((id(self), "wanted"))
+        if known is None or known[0] is not self.added:
+            own = pods_own(pod.pod.spec, node_affinity(pod.pod.spec), nodes)
+            known = self.added, [*_required(self.added, nodes), *([own] if own else [])]
+            pod.template.notes[id(self), "wanted"] = known
+        matches: list[Match] = known[1]
+        return matches
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
+        self._nodes = nodes
         affinity = node_affinity(pod.pod.spec)
         enforced = _required(self.added, nodes)
         ask = state[self.name] = _Ask(

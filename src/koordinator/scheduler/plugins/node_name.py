@@ -27,7 +27,7 @@ class NodeName(PreFilterPlugin, FilterPlugin):
         return pod.pod.spec.node_name
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
-        return ((Happening.NODE_ADD, None),)
+        return ((Happening.NODE_ADD, lambda pod, event: event.node == pod.pod.spec.node_name),)
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
         return None if pod.pod.spec.node_name else PreFilterResult(SKIP)

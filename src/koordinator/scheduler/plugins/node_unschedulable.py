@@ -4,8 +4,9 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from koordinator.api.core import Node
 from koordinator.scheduler.engine.columns import Change, Columns, Rows
-from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.scheduler.engine.events import ClusterEvent, Happening, Hint
 from koordinator.scheduler.engine.framework import (
     SKIP,
     UNRESOLVABLE,
@@ -30,7 +31,11 @@ class NodeUnschedulable(PreFilterPlugin, FilterPlugin):
         return tolerated(pod.pod.spec.tolerations or (), _TAINT)
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
-        return ((Happening.NODE_ADD | Happening.NODE_TAINT, None),)
+        return ((Happening.NODE_ADD | Happening.NODE_TAINT, self._is_open),)
+
+    @staticmethod
+    def _is_open(pod: PodInfo, event: ClusterEvent) -> bool:
+        return not isinstance(event.new, Node) or not event.new.spec.unschedulable
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
         return PreFilterResult(SKIP) if tolerated(pod.pod.spec.tolerations or (), _TAINT) else None

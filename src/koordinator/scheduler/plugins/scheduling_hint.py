@@ -11,7 +11,7 @@ from koordinator.api.annotations import Malformed
 from koordinator.api.meta import Struct
 from koordinator.errors import ConfigInvalid
 from koordinator.scheduler.engine.columns import Columns
-from koordinator.scheduler.engine.events import Happening, Hint
+from koordinator.scheduler.engine.events import ClusterEvent, Happening, Hint
 from koordinator.scheduler.engine.framework import Code, CycleState, PreFilterPlugin, PreFilterResult, Status
 from koordinator.scheduler.engine.hooks import PreferNodesPlugin
 from koordinator.scheduler.engine.pod import PodInfo
@@ -43,7 +43,12 @@ class SchedulingHint(PreFilterPlugin, PreferNodesPlugin):
         return tuple(hint.node_names or ()), tuple(hint.preferred_node_names or ())
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
-        return ((Happening.NODE_ADD, None),)
+        return ((Happening.NODE_ADD, self._is_named),)
+
+    @staticmethod
+    def _is_named(pod: PodInfo, event: ClusterEvent) -> bool:
+        hint = scheduling.scheduling_hint(pod.pod.metadata.annotations)
+        return not isinstance(hint, scheduling.SchedulingHint) or event.node in (hint.node_names or ())
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
         hint = scheduling.scheduling_hint(pod.pod.metadata.annotations)

@@ -161,7 +161,7 @@ class VolumeRestrictions(PreFilterPlugin, FilterPlugin):
         return [advice.missing(ref, pod) for ref in absent]
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
-        return (Happening.POD_DELETE, self._let_go), (Happening.NODE_ADD | Happening.CLAIM, None)
+        return (Happening.POD_DELETE, self._let_go), (Happening.NODE_ADD | Happening.NODE_DELETE | Happening.CLAIM, None)
 
     def _let_go(self, pod: PodInfo, event: ClusterEvent) -> bool:
         """The pod that is gone used a disk or a claim of this one."""

@@ -81,7 +81,7 @@ class Authorities:
             try:
                 await self._look(store)
             except KoordError as err:
-                log.info("client CAs stay as they are: %s", err)
+                log.debug("client CAs stay as they are: %s", err)
 
     async def _look(self, store: Store) -> None:
         data = (await store.get(CONFIG_MAPS, *CONFIG_MAP)).data or {}

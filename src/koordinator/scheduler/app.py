@@ -118,7 +118,7 @@ class App:
         self.reporter.promised = self.scheduler.cluster.nominator.node_of
         for handle in handles:
             handle.recorder, handle.queue, handle.waiting = self.recorder, self.queue, self.scheduler.waiting
-            handle.extenders = self.extenders
+            handle.extenders, handle.scheduler = self.extenders, self.scheduler
 
     def _auditing(self, options: AuditorOptions, handles: Sequence[Handle]) -> Auditor:
         auditor = Auditor(self.clock, self.scheduler.wants, self.queue, options)

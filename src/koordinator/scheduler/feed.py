@@ -6,6 +6,7 @@ Guarantee: an object that cannot be read is reported and skipped; the last good 
 
 import contextlib
 import logging
+from collections.abc import Callable
 
 from koordinator.api import transform
 from koordinator.api.core import Node, Pod
@@ -14,6 +15,7 @@ from koordinator.kube.store import Undecodable
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.events import ClusterEvent, Happening, node_happening
 from koordinator.scheduler.engine.framework import WatchPlugin
+from koordinator.scheduler.engine.hooks import PodPlugin
 from koordinator.scheduler.engine.pod import PodReader, scheduler_name
 from koordinator.scheduler.garbage import Garbage
 from koordinator.scheduler.report import Reporter
@@ -32,6 +34,8 @@ class Feed:
         self.reader = PodReader()
         self.garbage = Garbage(scheduler.profiles.values(), reporter)
         self._pod_transforms = transform.pod_transforms(scheduler.gates)
+        profiles = dict.fromkeys(scheduler.profiles.values())
+        self._pod_plugins = [plugin for profile in profiles for plugin in profile.pod_plugins]
         self._minds_others = "CrossSchedulerNomination" in scheduler.gates
 
     # -- pods ----------------------------------------------------------------------------------------------------------
@@ -43,6 +47,8 @@ class Feed:
             self._pod_cannot_be_read(pod, err)
             return
         self.garbage.annotations(pod)
+        for plugin in self._pod_plugins:
+            self._hear(plugin, plugin.pod_known, pod)
         if pod.spec.node_name:
             self._pod_placed(pod)
         else:
@@ -58,7 +64,16 @@ class Feed:
         self.garbage.forget(pod)
         with contextlib.suppress(ValueError):
             pod = self._transformed(pod)
+        for plugin in self._pod_plugins:
+            self._hear(plugin, plugin.pod_gone, pod)
         self._pod_left(pod)
+
+    @staticmethod
+    def _hear(plugin: PodPlugin, hook: Callable[[Pod], None], pod: Pod) -> None:
+        try:
+            hook(pod)
+        except Exception:  # others must hear of the pod all the same
+            log.exception("telling plugin %s of pod %s", plugin.name, pod.key)
 
     def _transformed(self, pod: Pod) -> Pod:
         for change in self._pod_transforms:

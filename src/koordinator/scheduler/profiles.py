@@ -83,6 +83,7 @@ def make_profiles(configuration: Configuration, catalogue: Catalogue, handles: S
         plugins = [_make(catalogue, name, handle, args) for name in found.names]
         made.append(Profile([profile.scheduler_name], plugins, found.weights, found.points))
         handle.topology.providers = made[-1].hint_providers
+        handle.reservations.find(made[-1])
     return made
 
 

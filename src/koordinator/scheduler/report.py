@@ -20,6 +20,7 @@ from koordinator.kube.store import PatchType, Store
 from koordinator.scheduler import reservation_event
 from koordinator.scheduler.engine.binding import Binding
 from koordinator.scheduler.engine.framework import Diagnosis
+from koordinator.scheduler.engine.pod import is_reserve_pod
 from koordinator.scheduler.engine.queue import QueuedPod
 from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.monitor import Monitor
@@ -63,7 +64,8 @@ class Reporter:
         now = self._clock.monotonic()
         pod = binding.pod
         self.metrics.bound(pod.attempts, now - pod.added_at)
-        self._scheduled.append((now, pod.info.pod, binding.node))
+        if not is_reserve_pod(pod.info.pod):
+            self._scheduled.append((now, pod.info.pod, binding.node))
         self._patches.pop(pod.info.uid, None)
         self.monitor.ended(pod.info.uid)
 

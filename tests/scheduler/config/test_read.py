@@ -160,6 +160,15 @@ def test_a_star_takes_all_defaults_away_at_that_point():
     assert "NodeAffinity" in found.points["score"]
 
 
+def test_where_all_defaults_are_taken_away_the_list_is_the_order():
+    """Reservation before DefaultBinder, say: the shipped profile goes by this."""
+    ours = "[{name: LoadAwareScheduling}, {name: NodeAffinity}]"
+    found = points(f"{{score: {{disabled: [{{name: '*'}}], enabled: {ours}}}}}")
+    assert found.points["score"] == ["LoadAwareScheduling", "NodeAffinity"]
+    found = points(f"{{score: {{disabled: [{{name: NodeAffinity}}], enabled: {ours}}}}}")
+    assert found.points["score"][-2:] == ["LoadAwareScheduling", "NodeAffinity"]
+
+
 def test_plugins_are_refused_where_they_do_not_run_and_a_profile_needs_a_binder():
     with pytest.raises(ConfigInvalid, match='plugin "PrioritySort" does not extend filter plugin'):
         points("{filter: {enabled: [{name: PrioritySort}]}}")

@@ -73,13 +73,14 @@ def merged(defaults: Refs, given: PluginSet) -> PluginSet:
 
 def expanded(multi_point: Refs, own: PluginSet, implements: Callable[[str], bool]) -> list[PluginRef]:
     """The plugins of one extension point: first those named both in multiPoint and here, in the order of here; then the others
-    of multiPoint; then the others of here.
+    of multiPoint; then the others of here. Of multiPoint those do not count that are disabled here.
     """
     disabled = _names(own.disabled)
     here = list(own.enabled or ())
-    shared = {one.name for one in multi_point} if "*" not in disabled else set()
-    usable = [one for one in multi_point if one.name in shared - disabled and implements(one.name)]
-    overridden = [one for one in here if one.name in {one.name for one in multi_point}]
+    if "*" in disabled:
+        return _first_of_each(here)
+    usable = [one for one in multi_point if one.name not in disabled and implements(one.name)]
+    overridden = [one for one in here if one.name in _names(usable)]
     taken = _names(overridden)
     return _first_of_each([*overridden, *(one for one in usable if one.name not in taken), *here])
 

@@ -13,8 +13,9 @@ from koordinator.kube.errors import ApiError, NotFound
 from koordinator.scheduler.engine.framework import Code, CycleState, PatientPreBindPlugin, PluginFailed, PreBindPlugin, Status
 from koordinator.scheduler.engine.hooks import PATCH
 from koordinator.scheduler.engine.meter import watched
-from koordinator.scheduler.engine.pod import scheduler_name
+from koordinator.scheduler.engine.pod import is_reserve_pod, scheduler_name
 from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.reservations import ReservationPreBindPlugin
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -136,6 +137,8 @@ class Binder:
         pod, state, node = binding
         if (changed := self.obstacle(pod)) is not None:
             return changed
+        if is_reserve_pod(pod.info.pod):
+            return await self._reserved(binding) or await self._patch(binding) or await self._through_binders(binding)
         for place, plugin in enumerate(pod.profile.pre_binds[first:], first):
             status = await _pre_bound(plugin, plugin.pre_bind(state, pod.info, node))
             if status is None and isinstance(plugin, PatientPreBindPlugin):
@@ -143,6 +146,17 @@ class Binder:
             if status is not None and status.code is not Code.SKIP:
                 return BindFailed(_text(status, plugin.name, "PreBind"), phase="PreBind")
         return await self._patch(binding) or await self._through_binders(binding)
+
+    @staticmethod
+    async def _reserved(binding: Binding) -> BindFailed | None:
+        """PreBind of a pod that stands for a Reservation: only plugins that know reservations."""
+        pod, state, node = binding
+        for plugin in pod.profile.pre_binds:
+            if isinstance(plugin, ReservationPreBindPlugin):
+                status = await _pre_bound(plugin, plugin.pre_bind_reservation(state, pod.info, node))
+                if status is not None and status.code is not Code.SKIP:
+                    return BindFailed(_text(status, plugin.name, "ReservationPreBindPlugin"), phase="PreBind")
+        return None
 
     @staticmethod
     async def _patiently(binding: Binding, plugin: PatientPreBindPlugin) -> BindFailed | None:

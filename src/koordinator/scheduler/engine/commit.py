@@ -37,7 +37,7 @@ class Committer:
             raise
         if refused is not None:
             self.undo(binding)
-            self.refused(pod, refused)
+            self.refused(pod, refused, binding.node)
             return
         self.settled(binding)
         if timeouts:
@@ -92,13 +92,14 @@ class Committer:
                 return named(status, plugin)
         return None
 
-    def refused(self, pod: QueuedPod, status: Status) -> None:
+    def refused(self, pod: QueuedPod, status: Status, node: str = "") -> None:
         """A plugin does not want the pod on the node that was chosen."""
         scheduler = self._scheduler
         if status.code is Code.ERROR:
             scheduler.fail(pod, f'running plugin "{status.plugin}": {status.message}')
         else:
-            scheduler.refuse(pod, Diagnosis(len(scheduler.cluster.columns), {status.message: 1}, {status.plugin}))
+            diagnosis = Diagnosis(len(scheduler.cluster.columns), {status.message: 1}, {status.plugin})
+            scheduler.refuse(pod, diagnosis, status, node)
 
     def _counted(self, binding: Binding) -> PodInfo:
         """The pod as it is counted on its node: perhaps resized."""

@@ -20,7 +20,7 @@ from koordinator.scheduler.engine.commit import Committer
 from koordinator.scheduler.engine.evaluate import Evaluation, Evaluator, Restricted
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import Code, CycleState, Diagnosis, PluginFailed, Status
-from koordinator.scheduler.engine.hooks import BATCH, Failure, Plan
+from koordinator.scheduler.engine.hooks import BATCH, JOB_REJECTED, Failure, Nominating, Plan, taken_over
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.queue import QueuedPod, SchedulingQueue
@@ -282,13 +282,14 @@ class Scheduler:
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
-    def refuse(self, pod: QueuedPod, diagnosis: Diagnosis) -> None:
-        """No node now: wait for an event that can help."""
+    def refuse(self, pod: QueuedPod, diagnosis: Diagnosis, status: Status | None = None, node: str = "") -> None:
+        """No node now: wait for an event that can help. ``status`` when one plugin ended it, ``node`` if one was chosen."""
         failure = Failure(diagnosis.message, frozenset(diagnosis.plugins))
+        promised_now = _promised_now(pod.info, diagnosis, status, node)
+        if promised_now is not None:
+            self.cluster.nominator.nominate(pod.info, promised_now)
         if self._handled(pod, failure):
             return
-        if diagnosis.nominated is not None:
-            self.cluster.nominator.nominate(pod.info, diagnosis.nominated)
         promised = bool(self.cluster.nominator.node_of(pod.info.uid))
         self.queue.requeue(pod, diagnosis.plugins, promised=promised)
         self.outcome.unschedulable(pod, diagnosis)
@@ -371,7 +372,7 @@ class Scheduler:
             return
         self._commit.undo(binding)
         if self.queue.get(binding.pod.info.uid) is binding.pod:
-            self._guarded(binding.pod, lambda: self._commit.refused(binding.pod, status))
+            self._guarded(binding.pod, lambda: self._commit.refused(binding.pod, status, binding.node))
 
     # -- what informers tell -------------------------------------------------------------------------------------------
 
@@ -403,3 +404,16 @@ class Scheduler:
     def tick(self) -> None:
         """What time alone moves: pods that have waited long enough at Permit."""
         self.waiting.tick()
+
+
+def _promised_now(pod: PodInfo, diagnosis: Diagnosis, status: Status | None, node: str) -> str | None:
+    """The node to promise the pod, empty to take a promise back; None leaves it as it is."""
+    if status is None:
+        return diagnosis.nominated
+    wanted = Nominating("noop") if diagnosis.nominated is None else Nominating("override", diagnosis.nominated)
+    sole = next(iter(diagnosis.plugins)) if len(diagnosis.plugins) == 1 else ""
+    code = "Unschedulable" if status.code is Code.UNSCHEDULABLE else status.code.name
+    found = taken_over(wanted, code, status.plugin, sole, node)
+    if found.mode == "noop" and status.plugin == JOB_REJECTED:  # it had gone when the pod got its node
+        return pod.pod.status.nominated_node_name or None
+    return found.node if found.mode == "override" else None

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from koordinator.clock import Clock
 from koordinator.kube.store import Store
 from koordinator.scheduler.engine.cluster import Cluster
+from koordinator.scheduler.engine.reservations import ReservationHooks
 from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.numa.manager import TopologyManager
 
 if TYPE_CHECKING:
     from koordinator.kube.events import Recorder
     from koordinator.scheduler.auditor.auditor import Auditor
+    from koordinator.scheduler.engine.cycle import Scheduler
     from koordinator.scheduler.engine.queue import SchedulingQueue
     from koordinator.scheduler.engine.waiting import WaitingPods
     from koordinator.scheduler.extenders import Extenders
@@ -39,7 +41,11 @@ class Handle:
         """For numbers of the plugin's own."""
         self.nominator = cluster.nominator
         self.topology = TopologyManager(cluster)
+        self.reservations = ReservationHooks()
+        """What the profile's plugins have to say about reservations."""
         self.recorder: Recorder | None = None
+        self.scheduler: Scheduler | None = None
+        """For plugins that bring pods of their own: ``add_pending``, ``gone``, ``tell``."""
         self.queue: SchedulingQueue | None = None
         self.waiting: WaitingPods | None = None
         self.extenders: Extenders | None = None

@@ -184,6 +184,17 @@ class ErrorHandler(Plugin):
         return False
 
 
+class PodPlugin(Plugin):
+    """Hears of every pod there is, waiting or on a node, ours or not, before queue and cluster do: a gang knows its members."""
+
+    def pod_known(self, pod: Pod) -> None:
+        """A pod has come or changed."""
+        raise NotImplementedError
+
+    def pod_gone(self, pod: Pod) -> None:
+        raise NotImplementedError
+
+
 # --- beside scheduling -----------------------------------------------------------------------------------------------------
 
 

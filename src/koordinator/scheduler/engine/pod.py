@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from koordinator.api.core import Pod, PodSpec
+from koordinator.api.keys import RESERVE_POD
 from koordinator.api.resources import CPU, MEMORY, PODS, Amounts, pod_limits, pod_requests
 from koordinator.scheduler.engine.columns import Columns, Ints
 from koordinator.scheduler.engine.resized import as_counted
@@ -104,6 +105,11 @@ def _ours(entries: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
     if not entries:
         return ()
     return tuple((key, value) for key, value in entries.items() if _OURS in key)
+
+
+def is_reserve_pod(pod: Pod) -> bool:
+    """Whether the pod stands for a Reservation and exists in our memory only."""
+    return (pod.metadata.annotations or {}).get(RESERVE_POD) == "true"
 
 
 def scheduler_name(pod: Pod) -> str:

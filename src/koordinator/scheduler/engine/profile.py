@@ -70,6 +70,7 @@ class Profile:
         self.forgets = self._of(hooks.ForgetPlugin)
         self.error_handlers = self._of(hooks.ErrorHandler)
         self.hint_providers = self._of(hooks.HintProvider)
+        self.pod_plugins = self._of(hooks.PodPlugin)
         self.starters = self._of(hooks.StartPlugin)
         self.patchers = [one for one in self.pre_binds if isinstance(one, hooks.ApplyPatchPlugin)]
         self.simple = not (self.transformers or self.score_transformers or self.views or self.finders or self.preferers)

@@ -6,13 +6,15 @@ a few times; an answer that shows the pod being deleted ends the attempt.
 
 from typing import Any
 
-from koordinator.api.registry import PODS
+from koordinator.api.keys import RESERVATION_NAME
+from koordinator.api.meta import Object
+from koordinator.api.registry import PODS, RESERVATIONS
 from koordinator.clock import Clock
 from koordinator.kube.errors import Conflict, ServerUnavailable, TooManyRequests
 from koordinator.kube.store import PatchType, Store
 from koordinator.scheduler.engine.framework import Code, CycleState, PreBindPlugin, Status
 from koordinator.scheduler.engine.hooks import ApplyPatchPlugin, Changes
-from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.engine.pod import PodInfo, is_reserve_pod
 
 PAUSES = (0.01, 0.05, 0.25)
 """Between the tries, in seconds."""
@@ -41,7 +43,12 @@ class DefaultPreBind(PreBindPlugin, ApplyPatchPlugin):
         return await self._write(pod, body)
 
     async def _write(self, pod: PodInfo, body: dict[str, Any]) -> Status | None:
-        patched = await self._store.patch(PODS, pod.name, body, pod.namespace, type=PatchType.STRATEGIC)
+        patched: Object
+        if is_reserve_pod(pod.pod):
+            name = (pod.pod.metadata.annotations or {}).get(RESERVATION_NAME, "")
+            patched = await self._store.patch(RESERVATIONS, name, body, type=PatchType.MERGE)
+        else:
+            patched = await self._store.patch(PODS, pod.name, body, pod.namespace, type=PatchType.STRATEGIC)
         deleting = patched.metadata.deletion_timestamp is not None
         return Status(Code.ERROR, ("pod is being deleted",), self.name) if deleting else None
 

@@ -10,6 +10,7 @@ from koordinator.clock import SystemClock
 from koordinator.cluster.controllers.app import ControllersOptions
 from koordinator.cluster.controllers.app import serve as control
 from koordinator.cluster.nodes.hollow import HollowNodes, HollowOptions
+from koordinator.kube.errors import NotFound
 from koordinator.kube.events import Recorder
 from koordinator.scheduler.app import App, SchedulerOptions
 from waiting import until
@@ -50,10 +51,10 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def everything(apiserver, shape, **scheduler):
+async def everything(apiserver, shape, store=None, **scheduler):
     client, clock = apiserver.client, SystemClock()
     recorder = Recorder(client, "koord-controllers", clock)
-    app = App(client, SchedulerOptions(seed=1, **scheduler), clock)
+    app = App(store or client, SchedulerOptions(seed=1, **scheduler), clock)
     hollow = HollowOptions(count=1, shape=shape, stop_seconds=0.0)
     nodes = HollowNodes(hollow, client, clock, lambda pod, why: None)
     ready = [asyncio.Event() for _ in range(3)]
@@ -133,3 +134,37 @@ async def test_where_the_group_is_not_watched_the_pod_is_told(apiserver):
         await world.pod("p")
         await until(lambda: world.refusal("p"))
         assert "this scheduler does not support resource claims (spec.resourceClaims: gpu)" in await world.refusal("p")
+
+
+class WithoutDevices:
+    """An API server that does not serve the group."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    async def list(self, resource, *args, **kwargs):
+        self._refuse(resource)
+        return await self._client.list(resource, *args, **kwargs)
+
+    def watch(self, resource, *args, **kwargs):
+        self._refuse(resource)
+        return self._client.watch(resource, *args, **kwargs)
+
+    def _refuse(self, resource):
+        if resource.group == "resource.k8s.io":
+            raise NotFound(404, "NotFound", "the server could not find the requested resource")
+
+
+async def test_a_cluster_without_the_group_works_as_before(apiserver):
+    async with everything(apiserver, "cpu=4", store=WithoutDevices(apiserver.client)) as world:
+        containers = [{"name": "main", "image": "web"}]
+        spec = {"schedulerName": "koord-scheduler", "containers": containers}
+        await world.client.create(PODS, {"metadata": {"name": "web"}, "spec": spec}, "default")
+        await world.running("web")
+        claims = [{"name": "gpu", "resourceClaimName": "mine"}]
+        await world.client.create(PODS, {"metadata": {"name": "p"}, "spec": {**spec, "resourceClaims": claims}}, "default")
+        await until(lambda: world.refusal("p"))
+        assert 'resourceclaim "mine" not found' in await world.refusal("p")

@@ -443,6 +443,8 @@ def test_attached_volumes_are_limited(moves, wanted):
     reasons = world.reasons(using(*[f"c{index}" for index in wanted]))
     for name in ("n1", "n2", "n3"):
         attached = {handle[one] for where, claims in there.values() if where == name for one in claims}
+        used = world.plugin.attachments.driver("csi.example").used.values
+        assert used[world.cluster.columns.row_of[name]] == len(attached)
         fresh = {handle[f"c{index}"] for index in wanted} - attached
         over = bool(fresh) and len(attached) + len(fresh) > limits.get(name, 10**9)
         assert reasons[name] == (["node(s) exceed max volume count"] if over else [])

@@ -9,6 +9,7 @@ from koordinator.api import keys
 from koordinator.errors import ConfigInvalid
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.framework import Code
+from koordinator.scheduler.engine.hooks import PLACEMENT_HINT
 from koordinator.scheduler.plugins.resources_fit_plus import FitPlusArgs, NodeResourcesFitPlus, ResourceStrategy
 from koordinator.scheduler.plugins.scarce_resource_avoidance import ScarceArgs, ScarceResourceAvoidance
 from koordinator.scheduler.plugins.scheduling_hint import SchedulingHint, SchedulingHintArgs
@@ -119,3 +120,14 @@ def test_rows_of_no_node_do_not_disturb():
     made = cluster(node("a"), node("b"))
     made.remove_node("a")
     assert np.array(scores(packing(), made, info(cpu="1"))).shape == (2,)
+
+
+def test_what_a_hint_says_to_other_plugins_is_left_for_them():
+    extensions = {"NodeNUMAResource": {}, "Reservation": {"skipRestoreNodeInfo": True}}
+    annotation = {"nodeNames": ["a"], "extensions": extensions}
+    found = compiled(
+        SchedulingHint(),
+        Cluster().columns,
+        info(annotations={"internal.scheduling.koordinator.sh/scheduling-hint": json.dumps(annotation)}),
+    )
+    assert found.state[PLACEMENT_HINT] == (("a",), extensions)

@@ -157,10 +157,12 @@ class Batch:
         return next((plugin.name for plugin in pod.profile.finders), "")
 
     def _judged(self, member: _Member, binding: Binding) -> str:
+        hint = binding.state[PLACEMENT_HINT]
         try:
             judged = self._scheduler.judged(binding.pod, binding.state)
         except PluginFailed as err:
             return f"pre-filter failed for pod {member.who}, {err}"
+        binding.state[PLACEMENT_HINT] = hint  # whatever the pod's own annotation says
         if isinstance(judged, Status):
             return f"pre-filter failed for pod {member.who}, {judged.message}"
         only = judged.evaluation.compiled.only

@@ -88,11 +88,11 @@ class PlacementHint(NamedTuple):
     """Where the pod is going to be put, known before anybody was asked. ``extensions``: for plugins, by name."""
 
     nodes: tuple[str, ...]
-    extensions: Mapping[str, Mapping[str, Any]]
+    extensions: Mapping[str, Any]
 
 
 PLACEMENT_HINT = "koordinator.sh/placement-hint"
-"""Cycle state: a ``PlacementHint``. Set for pods of a job that is done at once."""
+"""Cycle state: a ``PlacementHint``. Set for pods of a job that is done at once, and by SchedulingHint."""
 
 
 class PreferNodesPlugin(Plugin):

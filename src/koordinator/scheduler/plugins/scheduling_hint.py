@@ -1,7 +1,7 @@
 """SchedulingHint: another scheduler has thought about this pod and says which nodes to take, or to try first.
 
 Required nodes restrict the cycle to them. Preferred ones are tried in their order: the first that passes every filter is taken
-without scoring.
+without scoring. What the hint says to other plugins (``extensions``) is left for them in the cycle state.
 """
 
 from collections.abc import Hashable, Sequence
@@ -13,7 +13,7 @@ from koordinator.errors import ConfigInvalid
 from koordinator.scheduler.engine.columns import Columns
 from koordinator.scheduler.engine.events import ClusterEvent, Happening, Hint
 from koordinator.scheduler.engine.framework import Code, CycleState, PreFilterPlugin, PreFilterResult, Status
-from koordinator.scheduler.engine.hooks import PreferNodesPlugin
+from koordinator.scheduler.engine.hooks import PLACEMENT_HINT, PlacementHint, PreferNodesPlugin
 from koordinator.scheduler.engine.pod import PodInfo
 
 
@@ -40,7 +40,7 @@ class SchedulingHint(PreFilterPlugin, PreferNodesPlugin):
         hint = scheduling.scheduling_hint(pod.pod.metadata.annotations)
         if hint is None or isinstance(hint, Malformed):
             return hint
-        return tuple(hint.node_names or ()), tuple(hint.preferred_node_names or ())
+        return tuple(hint.node_names or ()), tuple(hint.preferred_node_names or ()), repr(hint.extensions)
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         return ((Happening.NODE_ADD, self._is_named),)
@@ -55,6 +55,8 @@ class SchedulingHint(PreFilterPlugin, PreferNodesPlugin):
         if isinstance(hint, Malformed):
             return PreFilterResult(Status(Code.ERROR, (str(hint),)))
         state[self.name] = hint
+        if hint is not None and hint.extensions:
+            state[PLACEMENT_HINT] = PlacementHint(tuple(hint.node_names or ()), hint.extensions)
         return PreFilterResult(nodes=frozenset(hint.node_names)) if hint is not None and hint.node_names else None
 
     def prefer_nodes(self, state: CycleState, allowed: frozenset[str] | None) -> list[str]:

@@ -95,6 +95,18 @@ def test_a_binding_time_learnt_later_replaces_the_time_of_the_decision():
     assert world.plugin.ledgers["n1"].pods[placed.metadata.uid].timestamp == at
 
 
+def test_a_binding_time_that_changes_no_sum_moves_nothing():
+    world = World([node("n1", cpu="10")])
+    world.report(cpu="5")
+    placed = pod("p", cpu="1")
+    world.cluster.assume(READER.read(placed), "n1")
+    position, at = world.cluster.columns.position, world.clock.now() + 1
+    placed.status.conditions = [Condition(type="PodScheduled", status="True", last_transition_time=format_time(at))]
+    world.cluster.place(READER.read(placed), "n1")
+    assert world.plugin.ledgers["n1"].pods[placed.metadata.uid].timestamp == at
+    assert world.cluster.columns.position == position
+
+
 def test_only_what_makes_room_on_a_node_wakes_a_refused_pod():
     world = World([node("hot", cpu="4"), node("warm", cpu="4")])
     world.report("hot", cpu="3")

@@ -283,12 +283,17 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             self._write(node)
 
     def pod_updated(self, info: PodInfo, node: str) -> None:
-        """The binding's time, once known, replaces the time of our decision."""
+        """The binding's time, once known, replaces the time of our decision; mostly that changes no sum."""
         ledger = self._ledger(node)
         before = ledger.pods.get(info.uid)
         scheduled = scheduled_at(info.pod)
-        if before is None or (scheduled is not None and scheduled != before.timestamp):
+        if before is None:
             self.pod_placed(info, node)
+        elif scheduled is not None and scheduled != before.timestamp:
+            placed = self._placed(info)
+            ledger.put(info.uid, placed)
+            if placed.share != before.share:
+                self._write(node)
 
     def pod_removed(self, info: PodInfo, node: str) -> None:
         ledger = self.ledgers.get(node)

@@ -319,6 +319,18 @@ def test_what_keeps_a_pod_off_every_node(pod, claims, reason):
     assert here.judged(pod).startswith(reason)
 
 
+def test_a_resource_that_only_a_class_stands_for_is_to_be_claimed():
+    here = world("n1")
+    pod = builders.pod(requests={"example.com/gpu": "1"})
+    assert here.judged(pod) == ["n1"]  # for the plugin about resources to say
+    here.tell(d.class_("ext", extendedResourceName="example.com/gpu"))
+    why = "this scheduler does not allocate devices for extended resources: claim them"
+    assert here.judged(pod) == f"device class ext: extendedResourceName example.com/gpu: {why}"
+    here.cluster.set_node(builders.node("n3", **{"example.com__gpu": 1}))
+    assert here.judged(pod) == ["n1", "n3"]
+    assert here.judged(d.pod()) == ["n1", "n3"]
+
+
 def test_a_claim_of_another_pod_is_not_used():
     here = world("n1")
     pod, claim = foreign()

@@ -86,16 +86,30 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
     # -- who is alike --------------------------------------------------------------------------------------------------
 
     def tells_apart(self, pod: PodInfo) -> bool:
-        return bool(pod.pod.spec.resource_claims)
+        return bool(pod.pod.spec.resource_claims) or any(map(_is_extended, pod.template.requests))
 
     def individual(self, pod: PodInfo) -> Hashable:
         """Of claims that have devices, where they can be used; of the others what they ask for."""
+        if not pod.pod.spec.resource_claims and not self._stock.extended:
+            return None
         try:
+            self._check_resources(pod)
             claims = claims_of(pod.pod, self._stock)
         except Refused as why:
             return str(why)
+        if not claims:
+            return None
         where = tuple(repr(_selector_of(claim)) for claim in claims.allocated)
         return where, tuple(self._form(claim) for claim in claims.waiting), self._stock.wide_version
+
+    def _check_resources(self, pod: PodInfo) -> None:
+        """Raises: Refused for a resource that no node has and that a class stands for: its devices must be claimed."""
+        for resource, class_ in self._stock.extended.items():
+            if resource in pod.template.requests:
+                nodes = self._columns
+                if not nodes.allocatable[nodes.rows, nodes.resource(resource)].any():
+                    why = "this scheduler does not allocate devices for extended resources: claim them"
+                    raise Refused(f"device class {class_}: extendedResourceName {resource}: {why}")
 
     def _form(self, claim: ResourceClaim) -> Hashable:
         """Equal for claims that ask for the same of the same classes."""
@@ -138,7 +152,7 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
         return None
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
-        nodes = Happening.NODE_ADD | Happening.NODE_LABEL
+        nodes = Happening.NODE_ADD | Happening.NODE_LABEL | Happening.NODE_ALLOCATABLE
         return (Happening.RESOURCE_CLAIM, self._claim_helps), (Happening.DEVICES | nodes, None)
 
     def _claim_helps(self, pod: PodInfo, event: ClusterEvent) -> bool:
@@ -156,9 +170,10 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
     # -- filter --------------------------------------------------------------------------------------------------------
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
-        if not pod.pod.spec.resource_claims:
+        if not pod.pod.spec.resource_claims and not self._stock.extended:
             return PreFilterResult(SKIP)
         try:
+            self._check_resources(pod)
             claims = claims_of(pod.pod, self._stock)
             asks = [self._read(claim) for claim in claims.waiting]
         except Refused as why:
@@ -298,6 +313,11 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
             raise
         del decided.unsure[uid]
         decided.written.add(uid)
+
+
+def _is_extended(resource: str) -> bool:
+    """Whether a class of devices could stand for the resource."""
+    return "/" in resource and "kubernetes.io/" not in resource
 
 
 def _selector_of(claim: ResourceClaim) -> Any:

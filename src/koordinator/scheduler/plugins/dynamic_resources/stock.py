@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from koordinator.api import quantity
 from koordinator.api.core import NodeSelector
-from koordinator.api.dra import Allocation, Device, ResourceClaim, ResourceSlice
+from koordinator.api.dra import Allocation, Device, DeviceClass, ResourceClaim, ResourceSlice
 from koordinator.api.registry import DEVICE_CLASSES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Change, Columns
@@ -125,6 +125,9 @@ class Stock:
         self.slices = objects.of(RESOURCE_SLICES, Happening.DEVICES)
         self.claims.hearing.append(self._claim_heard)
         self.slices.hearing.append(self._slice_heard)
+        self.classes.hearing.append(self._class_heard)
+        self.extended: dict[str, str] = {}
+        """Extended resources that a class of devices stands for (``extendedResourceName``), to the class."""
         self.pools: dict[PoolId, Pool] = {}
         self.local: dict[str, dict[PoolId, Pool]] = {}
         self.wide: dict[PoolId, Pool] = {}
@@ -206,6 +209,13 @@ class Stock:
                 for counter, amount in offer.consumes.items():
                     left[counter] = left.get(counter, 0) - amount
         return left
+
+    # -- classes -------------------------------------------------------------------------------------------------------
+
+    def _class_heard(self, class_: DeviceClass, there: bool) -> None:
+        self.extended = {resource: name for resource, name in self.extended.items() if name != class_.name}
+        if there and class_.spec.extended_resource_name:
+            self.extended[class_.spec.extended_resource_name] = class_.name
 
     # -- claims --------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.engine.columns import Change
+from koordinator.scheduler.engine.columns import Bools, Change
 from koordinator.scheduler.engine.compile import run_filter
 from koordinator.scheduler.engine.evaluate import Evaluation, Restricted
 from koordinator.scheduler.engine.framework import UNRESOLVABLE, FilterPlugin
@@ -45,14 +45,36 @@ class DryRun:
         raise NotImplementedError
 
 
+class Relief:
+    """The filters that pods leaving may relieve: asked with a quick look before anything is taken away for a rehearsal."""
+
+    def __init__(self, evaluation: Evaluation | Restricted) -> None:
+        self._compiled, self._columns = evaluation.compiled, evaluation.columns
+        self._plugins: list[tuple[FilterPlugin, Bools]] = []
+        if isinstance(evaluation, Evaluation):
+            both = zip(evaluation.filters, evaluation.refused, strict=True)
+            self._plugins = [(plugin, refused) for plugin, refused in both if plugin.relieved]
+
+    def wanted(self, row: int) -> bool:
+        """Whether some of them refuses the row."""
+        return any(refused[row] for _, refused in self._plugins)
+
+    def none(self, pod: PodInfo, row: int, gone: Sequence[PodInfo]) -> tuple[str, ...]:
+        """Why it would not do if these pods left; empty when it might."""
+        state, columns = self._compiled.state, self._columns
+        for plugin, refused in self._plugins:
+            if refused[row] and not plugin.would_relieve(state, pod, row, gone):
+                code = int(run_filter(plugin, self._compiled, columns, np.array([row], dtype=np.intp))[0])
+                return tuple(plugin.explain(state, code & ~UNRESOLVABLE, columns))
+        return ()
+
+
 class ResourcesOnly(DryRun):
     """All that pods take from one another is resources. Nodes where there is more to it go to ``otherwise``."""
 
     def __init__(self, otherwise: "AnyFilter", fit: NodeResourcesFit, evaluation: Evaluation) -> None:
         super().__init__(otherwise.cluster, otherwise.pod, otherwise.now, otherwise.protected)
-        self._otherwise, self._evaluation = otherwise, evaluation
-        self.personal = otherwise.personal
-        self._relieved = [(one, evaluation.refused[index]) for index, one in enumerate(evaluation.filters) if one.relieved]
+        self._otherwise, self.personal = otherwise, otherwise.personal
         cluster, pod = self.cluster, self.pod
         need = fit.needs(evaluation.state, pod, cluster.columns)
         self._columns = np.flatnonzero(need > 0)
@@ -71,16 +93,12 @@ class ResourcesOnly(DryRun):
     def ask(self, row: int) -> Answer:
         columns, need = self.cluster.columns, self._need
         name = columns.names[row]
+        promised = self.cluster.nominator.standing(name, self.pod)
+        if self._otherwise.relief.wanted(row) or (promised and self._otherwise.differs(row, promised)):
+            return self._otherwise.ask(row)
         lesser = self.lesser(name)
         if not lesser:
             return (NO_VICTIMS,)
-        refusing = [plugin for plugin, refused in self._relieved if refused[row]]
-        for plugin in refusing:
-            if not plugin.would_relieve(self._evaluation.state, self.pod, row, lesser):
-                return self._reasons(plugin, row)
-        promised = self.cluster.nominator.standing(name, self.pod)
-        if refusing or (promised and self._otherwise.differs(row, promised)):
-            return self._otherwise.ask(row)
         free: list[int] = (columns.allocatable[row, self._columns] - columns.requested[row, self._columns]).tolist()
         for standing in promised:
             free = [has - takes for has, takes in zip(free, self._vector(standing), strict=True)]
@@ -102,18 +120,13 @@ class ResourcesOnly(DryRun):
 
         return spare(lesser, self.protected, fits_with)
 
-    def _reasons(self, plugin: FilterPlugin, row: int) -> tuple[str, ...]:
-        columns = self.cluster.columns
-        code = int(run_filter(plugin, self._evaluation.compiled, columns, np.array([row], dtype=np.intp))[0])
-        return tuple(plugin.explain(self._evaluation.state, code & ~UNRESOLVABLE, columns))
-
 
 class AnyFilter(DryRun):
     """The filters themselves, on the columns as they would be."""
 
-    def __init__(self, cluster: Cluster, pod: PodInfo, now: float, protected: Protected, judge: Judge) -> None:
-        super().__init__(cluster, pod, now, protected)
-        self._judge = judge
+    def __init__(self, question: DryRun, judge: Judge, relief: Relief) -> None:
+        super().__init__(question.cluster, question.pod, question.now, question.protected)
+        self._judge, self.relief = judge, relief
 
     def differs(self, row: int, added: Sequence[PodInfo]) -> bool:
         """Whether these pods on the node would mean more to the pod than the resources they take."""
@@ -128,6 +141,8 @@ class AnyFilter(DryRun):
         lesser = self.lesser(name)
         if not lesser:
             return (NO_VICTIMS,)
+        if hopeless := self.relief.none(self.pod, row, lesser):
+            return hopeless
         gone = {pod.uid: pod for pod in lesser}
         standing = self.cluster.nominator.standing(name, self.pod)
         if standing:
@@ -173,7 +188,8 @@ def dry_run(
     cluster: Cluster, profile: Profile, pod: PodInfo, evaluation: Evaluation | Restricted, now: float, protected: Protected
 ) -> DryRun:
     """The quickest that gives the right answer."""
-    general = AnyFilter(cluster, pod, now, protected, Judge(profile, evaluation.compiled, cluster, pod))
+    judge = Judge(profile, evaluation.compiled, cluster, pod)
+    general = AnyFilter(DryRun(cluster, pod, now, protected), judge, Relief(evaluation))
     fit = only_resources(evaluation)
     if fit is not None and isinstance(evaluation, Evaluation):
         return ResourcesOnly(general, fit, evaluation)

@@ -8,6 +8,7 @@ from koordinator.clock import ManualClock
 from koordinator.kube.store import Undecodable
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
+from koordinator.scheduler.engine.hooks import PodPlugin
 from koordinator.scheduler.engine.queue import SchedulingQueue, Where
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.metrics import Metrics
@@ -187,3 +188,34 @@ def test_an_update_in_flight_is_used_by_the_next_attempt(world):
     assert queued.info.priority == 7
     assert queued.where is Where.IN_FLIGHT
     assert READER.read(one).priority == 0
+
+
+class Register(PodPlugin):
+    """Knows all pods; stumbles over one."""
+
+    name = "Register"
+
+    def __init__(self):
+        self.known = set()
+
+    def pod_known(self, pod):
+        if pod.name == "odd":
+            raise KeyError("a bug")
+        self.known.add(pod.name)
+
+    def pod_gone(self, pod):
+        self.known.discard(pod.name)
+
+
+def test_a_plugin_may_know_every_pod_and_its_bugs_keep_none_from_the_queue(world, caplog):
+    register = Register()
+    world.profile.pod_plugins = [register]
+    feed = Feed(world.scheduler, world.reporter)
+    pods = [pod("ours"), pod("theirs", scheduler_name="another"), pod("there", node_name="n1"), pod("odd")]
+    for one in pods:
+        feed.pod_added(one)
+    assert register.known == {"ours", "theirs", "there"}
+    assert pods[3].metadata.uid in world.queue
+    assert "telling plugin Register of pod default/odd" in caplog.text
+    feed.pod_deleted(pods[2])
+    assert register.known == {"ours", "theirs"}

@@ -3,6 +3,8 @@
 import copy
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from koordinator.api.core import Affinity, PodAffinity, PodAffinityTerm
 from koordinator.api.meta import LabelSelector
@@ -249,3 +251,39 @@ def test_a_pod_that_is_still_ours_is():
 def test_without_the_gate_nobody_looks_again():
     world = changed_while_binding("deleted", "DynamicSchedulerCheck")
     assert world.scheduler.obstacle(world.bindings[0].pod) is None
+
+
+# --- promises, in general ---------------------------------------------------------------------------------------------------
+
+promises = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(1, 4), st.integers(0, 3), st.booleans()), max_size=5
+)
+
+
+@given(
+    promised=promises,
+    cpus=st.tuples(*[st.integers(1, 6)] * 3),
+    priority=st.integers(0, 3),
+    asks=st.integers(1, 4),
+    once=st.booleans(),
+)
+def test_a_pod_goes_only_where_it_fits_beside_whom_it_must_wait_for(promised, cpus, priority, asks, once):
+    world = World("CrossSchedulerNomination", *(["SkipFilterWithNominatedPods"] if once else []))
+    free = dict(zip("abc", cpus, strict=True))
+    for name, cpu in free.items():
+        world.feed.node_set(node(name, cpu=str(cpu)))
+    for where, cpu, its, own in promised:
+        one = pod(cpu=str(cpu), priority=its, scheduler_name="koord-scheduler" if own else "another")
+        one.status.nominated_node_name = where
+        if own:
+            world.cluster.nominator.nominate(READER.read(one), where)
+        else:
+            world.feed.pod_added(one)
+        if its >= priority + (not own):
+            free[where] -= cpu
+    world.feed.pod_added(pod("asks", cpu=str(asks), priority=priority))
+    world.run()
+    fitting = {name for name, cpu in free.items() if cpu >= asks}
+    assert (world.placed().get("asks") in fitting) if fitting else ("asks" in world.story.refused)
+    if not fitting:
+        assert world.story.refused["asks"] == "0/3 nodes are available: 3 Insufficient cpu."

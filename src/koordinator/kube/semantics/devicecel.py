@@ -72,7 +72,7 @@ class Selector:
     def _evaluate(self, driver: str, device: Device) -> bool | SelectorError:
         try:
             answer = self._program.evaluate({"device": _view(driver, device, self._defaults)})
-        except cel.CelError as err:
+        except ValueError as err:  # of the expression, or a quantity of the device that cannot be read
             return SelectorError(str(err))
         if not isinstance(answer, bool):
             return SelectorError(f"must evaluate to bool, not {type(answer).__name__}")

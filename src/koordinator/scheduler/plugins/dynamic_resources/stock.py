@@ -8,7 +8,6 @@ Guarantees: a device is never offered to two claims, whatever the order of promi
 columns is touched when what it offers has changed. Devices that several nodes can reach have a version instead of rows.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -140,7 +139,8 @@ class Stock:
         self._had: dict[str, frozenset[DeviceId]] = {}
         self._using: dict[str, frozenset[DeviceId]] = {}
         self._pool_of: dict[str, PoolId] = {}
-        self._freed: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
+        self._freed: dict[tuple[str, str], None] = {}
+        """Changes of claims that gave devices back: uid and version, the last ones."""
 
     # -- slices --------------------------------------------------------------------------------------------------------
 
@@ -232,7 +232,9 @@ class Stock:
             self.promised.pop(uid, None)
         self._use(uid)
         if before - devices:
-            self._freed.append((uid, claim.metadata.resource_version))
+            self._freed[uid, claim.metadata.resource_version] = None
+            if len(self._freed) > _REMEMBERED:
+                del self._freed[next(iter(self._freed))]
 
     def _use(self, uid: str) -> None:
         """Bring ``users`` up to date for a claim."""

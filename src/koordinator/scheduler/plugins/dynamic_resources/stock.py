@@ -43,6 +43,14 @@ class DeviceId(NamedTuple):
         return f"{self.driver}/{self.pool}/{self.device}"
 
 
+def _nano(value: object, field: str) -> int:
+    """Raises: ValueError naming the field."""
+    try:
+        return quantity.parse(str(value)).nano
+    except ValueError as err:
+        raise ValueError(f"{field} is {value!r}: {err}") from None
+
+
 class Offer:
     """One device of a pool. ``node`` is the only node that reaches it; empty when its selector says which do."""
 
@@ -56,7 +64,7 @@ class Offer:
         self.selector: NodeSelector | None = None if self.node or source.all_nodes else source.node_selector
         self._where: Match | None = everything if source.all_nodes else None
         self.consumes: Counters = {
-            (one.counter_set, name): quantity.parse(str(counter.value)).nano
+            (one.counter_set, name): _nano(counter.value, f"device {device.name}: consumesCounters {one.counter_set}.{name}")
             for one in device.consumes_counters or ()
             for name, counter in one.counters.items()
         }
@@ -85,17 +93,19 @@ class Pool:
         self.invalid = ""
 
     def settle(self) -> None:
-        """Read the slices again. Raises: ValueError when a counter cannot be read."""
+        """Read the slices again. Raises: ValueError when a counter cannot be read; then all stays as it was."""
         newest = max((one.spec.pool.generation for one in self.slices.values()), default=0)
         current = [one for _, one in sorted(self.slices.items()) if one.spec.pool.generation == newest]
-        self.incomplete = any(one.spec.pool.resource_slice_count != len(current) for one in current)
-        self.counters = {
-            (set_.name, name): quantity.parse(str(counter.value)).nano
+        counters = {
+            (set_.name, name): _nano(counter.value, f"spec.sharedCounters {set_.name}.{name}")
             for one in current
             for set_ in one.spec.shared_counters or ()
             for name, counter in set_.counters.items()
         }
-        self._offer([Offer(self.id, device, one) for one in current for device in one.spec.devices or ()])
+        offers = [Offer(self.id, device, one) for one in current for device in one.spec.devices or ()]
+        self.counters = counters
+        self.incomplete = any(one.spec.pool.resource_slice_count != len(current) for one in current)
+        self._offer(offers)
         for one in current:  # a slice without devices still says where its pool is
             if one.spec.node_name:
                 self.by_node.setdefault(one.spec.node_name, [])

@@ -15,12 +15,12 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.evaluate import Evaluator
 from koordinator.scheduler.engine.framework import Status
 from koordinator.scheduler.engine.handle import Handle
+from koordinator.scheduler.engine.pod import PodReader
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.plugins.dynamic_resources.plugin import DynamicResources
 from koordinator.scheduler.plugins.dynamic_resources.stock import Stock
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from scheduler import builders
-from scheduler.builders import READER
 
 DRIVER = "gpu.example.com"
 _numbers = itertools.count(1)
@@ -97,7 +97,7 @@ class World:
     """Nodes, what informers have told, a store that takes what the plugin writes."""
 
     def __init__(self, *nodes):
-        self.cluster, self.clock = Cluster(), ManualClock()
+        self.cluster, self.clock, self.reader = Cluster(), ManualClock(), PodReader()
         self.store = MemoryStore(clock=self.clock)
         self.stock = self.cluster.shared(Stock)
         self.plugin = DynamicResources(Handle(self.cluster, self.store, self.clock))
@@ -117,7 +117,7 @@ class World:
 
     def judged(self, one):
         """The nodes that take a pod, or why none does."""
-        evaluation = self.evaluator.evaluate(READER.read(one))
+        evaluation = self.evaluator.evaluate(self.reader.read(one))
         if isinstance(evaluation, Status):
             return evaluation.message
         columns = self.cluster.columns
@@ -127,7 +127,7 @@ class World:
     def reserve(self, one, node):
         """Cycle state of a pod that has been given its devices, or the refusal."""
         state = {}
-        status = self.plugin.reserve(state, READER.read(one), node)
+        status = self.plugin.reserve(state, self.reader.read(one), node)
         return state if status is None else status.message
 
     def devices_of(self, state):

@@ -14,7 +14,6 @@ from koordinator.scheduler.engine.framework import Diagnosis
 from koordinator.scheduler.plugins.dynamic_resources.stock import DeviceId
 from scheduler import builders
 from scheduler import devices as d
-from scheduler.builders import READER
 from scheduler.devices import DRIVER, World
 
 NONE = "cannot allocate all claims"
@@ -68,7 +67,7 @@ def test_what_one_pod_was_promised_the_next_does_not_get():
     assert [here.devices_of(state) for state in states] == [["d0"], ["d1"]]
     assert here.judged(d.pod("c")) == {NONE: 1}
     assert here.reserve(d.pod("c"), "n1") == NONE
-    here.plugin.unreserve(states[0], READER.read(d.pod("a")), "n1")
+    here.plugin.unreserve(states[0], here.reader.read(d.pod("a")), "n1")
     assert here.judged(d.pod("c")) == ["n1"]
 
 
@@ -419,7 +418,7 @@ async def test_devices_out_of_reach_are_given_back_when_nobody_uses_them():
     body = {"status": {"allocation": allocation, "reservedFor": [user]}}
     used = await here.store.patch(RESOURCE_CLAIMS, "c", body, "default", subresource="status")
     here.tell(used)
-    pod = READER.read(d.pod("c"))
+    pod = here.reader.read(d.pod("c"))
     assert here.plugin.post_filter({}, pod, Diagnosis(2))[1].message == "still not schedulable"
     free = await here.store.patch(RESOURCE_CLAIMS, "c", {"status": {"reservedFor": []}}, "default", subresource="status")
     here.tell(free)
@@ -436,13 +435,13 @@ async def test_what_was_promised_is_written_with_its_user_and_kept_until_it_is_s
     await here.stored(d.claim("a", d.exactly()), d.claim("b", d.exactly()))
     pod = d.pod("a")
     state = here.reserve(pod, "n1")
-    assert await here.plugin.pre_bind(state, READER.read(pod), "n1") is None
+    assert await here.plugin.pre_bind(state, here.reader.read(pod), "n1") is None
     written = await here.store.get(RESOURCE_CLAIMS, "a", "default")
     assert written.metadata.finalizers == [DELETE_PROTECTION]
     assert [one.device for one in written.status.allocation.devices.results] == ["d0"]
     users = msgspec.to_builtins(written.status.reserved_for)
     assert users == [{"resource": "pods", "name": pod.name, "uid": pod.metadata.uid}]
-    here.plugin.unreserve(state, READER.read(pod), "n1")  # the bind failed after all
+    here.plugin.unreserve(state, here.reader.read(pod), "n1")  # the bind failed after all
     assert here.judged(d.pod("b")) == {NONE: 1}
     here.tell(written)
     assert here.judged(pod) == ["n1"]
@@ -455,7 +454,7 @@ async def test_a_second_pod_joins_a_shared_claim():
     for _ in range(2):
         pod = d.pod("c")
         state = here.reserve(pod, "n1")
-        assert await here.plugin.pre_bind(state, READER.read(pod), "n1") is None
+        assert await here.plugin.pre_bind(state, here.reader.read(pod), "n1") is None
         here.tell(await here.store.get(RESOURCE_CLAIMS, "c", "default"))
     claim = here.stock.claims.get("default/c")
     assert len(claim.status.reserved_for) == 2
@@ -467,7 +466,7 @@ async def test_others_may_write_in_between():
     await here.stored(d.claim("c", d.exactly()))
     await here.store.patch(RESOURCE_CLAIMS, "c", {"metadata": {"labels": {"a": "b"}}}, "default")
     pod = d.pod("c")
-    assert await here.passing(here.plugin.pre_bind(here.reserve(pod, "n1"), READER.read(pod), "n1")) is None
+    assert await here.passing(here.plugin.pre_bind(here.reserve(pod, "n1"), here.reader.read(pod), "n1")) is None
     assert (await here.store.get(RESOURCE_CLAIMS, "c", "default")).labels == {"a": "b"}
 
 
@@ -478,12 +477,12 @@ async def test_a_claim_that_was_allocated_elsewhere_or_deleted_meanwhile():
     state = here.reserve(pod, "n1")
     body = {"status": {"allocation": {"devices": {"results": []}}}}
     await here.store.patch(RESOURCE_CLAIMS, "c", body, "default", subresource="status")
-    status = await here.passing(here.plugin.pre_bind(state, READER.read(pod), "n1"))
+    status = await here.passing(here.plugin.pre_bind(state, here.reader.read(pod), "n1"))
     assert status.message == "claim default/c got allocated elsewhere in the meantime"
     await here.store.delete(RESOURCE_CLAIMS, "c", "default")
-    status = await here.plugin.pre_bind(state, READER.read(pod), "n1")
+    status = await here.plugin.pre_bind(state, here.reader.read(pod), "n1")
     assert status.message == "claim default/c got deleted in the meantime"
-    here.plugin.unreserve(state, READER.read(pod), "n1")
+    here.plugin.unreserve(state, here.reader.read(pod), "n1")
     assert here.stock.users == {}
 
 
@@ -516,9 +515,9 @@ async def test_a_write_without_an_answer_keeps_its_devices_until_there_is_one(wo
     mute = here.plugin._writer._store = Mute(here.store, works=works)
     pod = d.pod("a")
     state = here.reserve(pod, "n1")
-    status = await here.passing(here.plugin.pre_bind(state, READER.read(pod), "n1"))
+    status = await here.passing(here.plugin.pre_bind(state, here.reader.read(pod), "n1"))
     assert "no answer" in status.message
-    here.plugin.unreserve(state, READER.read(pod), "n1")
+    here.plugin.unreserve(state, here.reader.read(pod), "n1")
     assert here.judged(d.pod("b")) == {NONE: 1}
     mute.silent = False
     await here.passing(asyncio.gather(*here.plugin._tasks))
@@ -532,7 +531,7 @@ def test_a_pod_wakes_for_its_own_claim_and_for_devices_that_come_free():
     here = world("n1", per_node=1)
     (_, hint), _ = here.plugin.events()
     own, other = d.claim("own", d.exactly()), d.claim("other", d.exactly())
-    pod = READER.read(d.pod("own"))
+    pod = here.reader.read(d.pod("own"))
 
     def wakes(old, new):
         return hint(pod, ClusterEvent(Happening.RESOURCE_CLAIM, old=old, new=new))
@@ -556,10 +555,10 @@ def test_a_pod_wakes_for_its_own_claim_and_for_devices_that_come_free():
 def test_pods_whose_claims_are_still_to_be_made_stay_out_of_the_queue():
     here = world("n1")
     one = d.template_pod(name="p")
-    assert here.plugin.pre_enqueue(READER.read(one)).message == 'pod "default/p": ResourceClaim not created yet'
-    assert here.plugin.pre_enqueue(READER.read(d.template_pod("made"))) is None
-    assert here.plugin.pre_enqueue(READER.read(d.pod("missing"))) is None
-    assert here.plugin.pre_enqueue(READER.read(d.pod())) is None
+    assert here.plugin.pre_enqueue(here.reader.read(one)).message == 'pod "default/p": ResourceClaim not created yet'
+    assert here.plugin.pre_enqueue(here.reader.read(d.template_pod("made"))) is None
+    assert here.plugin.pre_enqueue(here.reader.read(d.pod("missing"))) is None
+    assert here.plugin.pre_enqueue(here.reader.read(d.pod())) is None
 
 
 def test_pods_that_ask_for_the_same_wait_together_and_others_alone():
@@ -568,7 +567,7 @@ def test_pods_that_ask_for_the_same_wait_together_and_others_alone():
     for number, count in enumerate((2, 2, 3)):
         one = d.template_pod(f"made-{number}")
         here.tell(d.claim(f"made-{number}", d.exactly(count=count), owner=one, annotations={POD_CLAIM_NAME: "gpu"}))
-        pods.append(READER.read(one))
+        pods.append(here.reader.read(one))
     first, second, third = (here.profile.group(one, frozenset({"DynamicResources"})) for one in pods)
     assert first == second != third
 
@@ -578,7 +577,7 @@ def test_pods_that_ask_for_the_same_wait_together_and_others_alone():
 
 def advice(here, claim):
     here.tell(claim)
-    evaluation = here.evaluator.evaluate(READER.read(d.pod(claim.name)))
+    evaluation = here.evaluator.evaluate(here.reader.read(d.pod(claim.name)))
     return [(one.text, one.have) for one in here.plugin.remedies(evaluation.state, evaluation.pod, here.cluster.columns, 0)]
 
 

@@ -15,7 +15,6 @@ from koordinator.scheduler.plugins.dynamic_resources.asks import Refused, read
 from koordinator.scheduler.plugins.dynamic_resources.search import Search
 from scheduler import builders
 from scheduler import devices as d
-from scheduler.builders import READER
 from scheduler.devices import DRIVER, World
 
 MODELS = ("A", "B")
@@ -143,7 +142,7 @@ def test_verdicts_follow_every_change(moves):
             if not isinstance(state, str):
                 states[first] = state
         elif what == "release" and first in states:
-            here.plugin.unreserve(states.pop(first), READER.read(d.pod(f"c{first}")), "")
+            here.plugin.unreserve(states.pop(first), here.reader.read(d.pod(f"c{first}")), "")
         elif what == "slice":
             node, spec = shapes[first]
             made = [d.device(f"d{place}") for place in range(second)]
@@ -161,7 +160,7 @@ def test_verdicts_follow_every_change(moves):
 
 
 def verdict(here, evaluator, pod):
-    found = evaluator.evaluate(READER.read(pod))
+    found = evaluator.evaluate(here.reader.read(pod))
     if isinstance(found, Status):
         return found.message
     return np.flatnonzero(found.feasible[: here.cluster.columns.size]).tolist()
@@ -192,7 +191,7 @@ class NeverTwice(RuleBasedStateMachine):
         return self.loop.run_until_complete(self.here.passing(work))
 
     def pod_of(self, name):
-        return READER.read(self.pods[name])
+        return self.here.reader.read(self.pods[name])
 
     @rule(count=st.integers(1, 2))
     def a_pod_comes(self, count):

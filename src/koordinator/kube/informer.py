@@ -39,10 +39,11 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class Watching(msgspec.Struct, frozen=True):
-    """We know everything up to ``version``."""
+    """We know everything up to ``version``. ``fresh``: from a list, and nothing has been heard since."""
 
     version: str
     failures: int = 0
+    fresh: bool = False
 
 
 State = Listing | Watching
@@ -151,7 +152,7 @@ class Informer(Generic[T]):
         self._recovered()
         self._replace(page)
         self._synced.set()
-        return Watching(page.resource_version, state.failures)
+        return Watching(page.resource_version, state.failures, fresh=True)
 
     async def _watch(self, state: Watching) -> State:
         version, started = state.version, self._clock.monotonic()
@@ -166,6 +167,8 @@ class Informer(Generic[T]):
         failures = 0 if progress else state.failures
         if isinstance(trouble, Gone | Unreadable):
             log.info("watch of %s: %s; listing again", self.resource.plural, trouble)
+            if not state.fresh:  # the server is back, and asks for a list: what it did before is no reason to wait
+                return Listing(1)
             if failures:
                 await self._pause("watch", trouble, failures)
             return Listing(failures + 1)

@@ -5,6 +5,7 @@ that does not pass its checks changes nothing.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ import msgspec
 from koordinator.errors import KoordError
 from koordinator.scheduler.config.read import Reading, read_file
 from koordinator.scheduler.config.types import Configuration
+from koordinator.scheduler.engine.framework import Plugin
+from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.explain.sampling import percentages
-from koordinator.scheduler.profiles import expand, timings_of
+from koordinator.scheduler.profiles import Expanded, expand, timings_of
 
 if TYPE_CHECKING:
     from koordinator.scheduler.app import App
@@ -51,10 +54,11 @@ def take_up(app: "App") -> list[str]:
     """Apply what the file says now; the fields that changed but need a restart."""
     try:
         new = read_file(app.options.config, app.catalogue)
+        plugins = [expand(one, app.catalogue, f"profiles[{at}]") for at, one in enumerate(new.configuration.profiles)]
     except KoordError as err:
         log.error("%s has changed and is not taken up: %s", app.options.config, err)  # noqa: TRY400 — no traceback for users
         return []
-    later = apply(app, new)
+    later = _apply(app, new, plugins)
     app.reading = new
     for field in later:
         log.warning("%s: %s has changed; it counts after a restart", app.options.config, field)
@@ -62,40 +66,44 @@ def take_up(app: "App") -> list[str]:
     return later
 
 
-def apply(app: "App", new: Reading) -> list[str]:
+def _apply(app: "App", new: Reading, plugins: Sequence[Expanded]) -> list[str]:
     """Bring the running scheduler in line; the fields that could not be."""
     old = app.reading
     later = _other_fields(old.configuration, new.configuration)
     app.queue.timings = timings_of(new.configuration, app.options)
     app.explainer.percentages = percentages(new.configuration)
-    before = {profile.scheduler_name: index for index, profile in enumerate(old.configuration.profiles)}
-    for index, profile in enumerate(new.configuration.profiles):
-        at = before.get(profile.scheduler_name)
-        if at is None:
-            later.append(f"profiles[{index}]")
+    before = {one.scheduler_name: args for one, args in zip(old.configuration.profiles, old.args, strict=True)}
+    for index, (profile, expanded) in enumerate(zip(new.configuration.profiles, plugins, strict=True)):
+        where, running = f"profiles[{index}]", app.scheduler.profiles.get(profile.scheduler_name)
+        if running is None:
+            later.append(where)
             continue
-        where = f"profiles[{index}]"
-        was, now = expand(old.configuration.profiles[at], app.catalogue), expand(profile, app.catalogue)
-        if was.points != now.points:
+        if running.points != expanded.points:
             later.append(f"{where}.plugins")
-        running = app.profiles[at]
-        running.set_weights(now.weights)
-        later += [f"{where}.pluginConfig: {name}" for name in _configure(app, at, old.args[at], new.args[index])]
+        running.set_weights(expanded.weights)
+        refused = _configure(app, running, before.get(profile.scheduler_name, {}), new.args[index])
+        later += [f"{where}.pluginConfig: {name}" for name in refused]
         app.scheduler.forget_evaluations(running)
     return later
 
 
-def _configure(app: "App", at: int, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def _configure(app: "App", running: Profile, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Hand changed arguments to the plugins; the names of those that cannot take them while they run."""
     refused = []
-    for name, plugin in app.profiles[at].plugins.items():
-        if _same(old.get(name), new.get(name)):
-            continue
-        reconfigure = app.catalogue[name].reconfigure
-        if reconfigure is None or not reconfigure(plugin, new.get(name)):
+    for name, plugin in running.plugins.items():
+        if not _same(old.get(name), new.get(name)) and not _reconfigured(app, plugin, new.get(name)):
             refused.append(name)
             new[name] = old.get(name)
     return refused
+
+
+def _reconfigured(app: "App", plugin: Plugin, args: Any) -> bool:
+    reconfigure = app.catalogue[plugin.name].reconfigure
+    try:
+        return reconfigure is not None and reconfigure(plugin, args)
+    except Exception:  # the plugin's bug: others get their arguments all the same
+        log.exception("plugin %s did not take its new arguments", plugin.name)
+        return False
 
 
 def _same(one: Any, other: Any) -> bool:

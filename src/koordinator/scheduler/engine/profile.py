@@ -26,7 +26,7 @@ class Profile:
     ) -> None:
         """``points`` names the plugins of each extension point, in order; without it every plugin runs wherever it can."""
         self.names = tuple(names)
-        self._points = points
+        self.points = points
         self.plugins = {plugin.name: plugin for plugin in plugins}
         weights = weights or {}
         self.queue_sort = self._one(fw.QueueSortPlugin)
@@ -77,7 +77,7 @@ class Profile:
         """Whether nothing but the native points decides where a pod goes."""
 
     def _of(self, point: type[P]) -> list[P]:
-        named = None if self._points is None else self._points.get(fw.POINTS.get(point, ""))
+        named = None if self.points is None else self.points.get(fw.POINTS.get(point, ""))
         chosen = self.plugins.values() if named is None else (self.plugins[name] for name in named if name in self.plugins)
         return [plugin for plugin in chosen if isinstance(plugin, point)]
 

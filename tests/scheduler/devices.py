@@ -23,6 +23,8 @@ from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from scheduler import builders
 
 DRIVER = "gpu.example.com"
+NONE = "cannot allocate all claims"
+A100 = f'device.attributes["{DRIVER}"].model == "A100"'
 _numbers = itertools.count(1)
 
 
@@ -152,3 +154,30 @@ class World:
             found.append(await self.store.create(RESOURCE_CLAIMS, body, "default"))
         self.tell(*found)
         return found
+
+
+def world(*nodes, per_node=2, **attributes):
+    found = World(*nodes)
+    found.tell(class_("gpu", f'device.driver == "{DRIVER}"'))
+    for name in nodes:
+        found.tell(slice_(name, [device(f"d{place}", **attributes) for place in range(per_node)]))
+    return found
+
+
+def mixed():
+    """One node with three kinds of devices."""
+    here = World("n1")
+    small, large = {"model": "T4", "memory": "16Gi", "numa": 0}, {"model": "A100", "memory": "80Gi"}
+    kinds = [device("a", **small), device("b", **large, numa=0), device("c", **large, numa=1), device("e", model="odd")]
+    here.tell(class_("gpu"), class_("a100", A100), slice_("n1", kinds))
+    return here
+
+
+def given(here, claim, node="n1"):
+    """The devices that a claim gets, by request; or why it gets none."""
+    here.tell(claim)
+    state = here.reserve(pod(claim.name), node)
+    if isinstance(state, str):
+        return state
+    (allocation,) = state["DynamicResources/decided"].allocations.values()
+    return [(result["request"], result["device"]) for result in allocation["devices"]["results"]]

@@ -16,6 +16,7 @@ from koordinator.errors import KoordError
 from koordinator.kube.errors import NotFound
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
+from koordinator.scheduler.engine.versions import reached
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.options import BarrierPod
 
@@ -24,15 +25,6 @@ log = logging.getLogger(__name__)
 ANNOTATION = "scheduling.koordinator.sh/sync-barrier-"
 """Followed by the name of the Lease: schedulers with Leases of their own do not disturb each other."""
 LOOK_SECONDS = 0.1
-
-
-def reached(current: str, target: str) -> bool:
-    """Whether ``current`` is ``target`` or later. Versions are numbers of any length."""
-    return _order(current) >= _order(target)
-
-
-def _order(version: str) -> tuple[int, str]:
-    return len(version), version
 
 
 class Barrier:

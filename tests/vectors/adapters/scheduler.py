@@ -21,6 +21,7 @@ from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.hooks import Nominating, taken_over
 from koordinator.scheduler.engine.pod import PodReader
 from koordinator.scheduler.engine.profile import Profile
+from koordinator.scheduler.engine.versions import reached
 from koordinator.scheduler.explain import sampling
 from koordinator.scheduler.metrics import job_size
 from koordinator.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
@@ -35,7 +36,6 @@ from koordinator.scheduler.plugins.resources_fit_plus import FitPlusArgs, NodeRe
 from koordinator.scheduler.plugins.scarce_resource_avoidance import ScarceArgs, ScarceResourceAvoidance
 from koordinator.scheduler.plugins.scheduling_hint import SchedulingHint, SchedulingHintArgs
 from koordinator.scheduler.plugins.taint_toleration import TaintToleration
-from koordinator.scheduler.sync_barrier import reached
 
 from .neighbours import NEIGHBOUR_OPERATIONS
 

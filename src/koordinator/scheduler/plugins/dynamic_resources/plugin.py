@@ -41,7 +41,7 @@ from koordinator.scheduler.plugins.dynamic_resources import advice
 from koordinator.scheduler.plugins.dynamic_resources.asks import Ask, Refused, read, title
 from koordinator.scheduler.plugins.dynamic_resources.claims import claims_of, existing, names_of
 from koordinator.scheduler.plugins.dynamic_resources.results import allocation
-from koordinator.scheduler.plugins.dynamic_resources.search import Pick, Search
+from koordinator.scheduler.plugins.dynamic_resources.search import Patience, Pick, Search
 from koordinator.scheduler.plugins.dynamic_resources.stock import DeviceId, Stock
 from koordinator.scheduler.plugins.dynamic_resources.writing import ClaimWriter, WriteFailed
 from koordinator.scheduler.plugins.selectors import Match, everything, terms
@@ -153,7 +153,12 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
 
     def events(self) -> Sequence[tuple[int, Hint | None]]:
         nodes = Happening.NODE_ADD | Happening.NODE_LABEL | Happening.NODE_ALLOCATABLE
-        return (Happening.RESOURCE_CLAIM, self._claim_helps), (Happening.DEVICES | nodes, None)
+        given_up = (Happening.POD_DELETE, self._gave_back)
+        return (Happening.RESOURCE_CLAIM, self._claim_helps), given_up, (Happening.DEVICES | nodes, None)
+
+    def _gave_back(self, pod: PodInfo, event: ClusterEvent) -> bool:
+        """The pod was promised devices and came to nothing: no claim tells of that."""
+        return event.old is not None and self._stock.gave_up(event.old.metadata.uid)
 
     def _claim_helps(self, pod: PodInfo, event: ClusterEvent) -> bool:
         """The claim is the pod's own, or has given devices back."""
@@ -194,14 +199,14 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
             fits &= match(nodes, rows)
         codes = np.where(fits, 0, UNRESOLVABLE | 1)
         if asked.asks:
-            places = np.arange(nodes.size)[rows]
+            places, patience = np.arange(nodes.size)[rows], Patience()
             for index in np.flatnonzero(fits):
-                codes[index] = self._judge(asked, int(places[index]))
+                codes[index] = self._judge(asked, int(places[index]), patience)
         return codes
 
-    def _judge(self, asked: _Asked, row: int) -> int:
+    def _judge(self, asked: _Asked, row: int, patience: Patience) -> int:
         try:
-            Search(self._stock, row, asked.asks).run()
+            Search(self._stock, row, asked.asks, patience).run()
         except Refused as why:
             reason = str(why)
             if reason not in asked.reasons:
@@ -276,16 +281,21 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
         decided: _Decided | None = state.pop(_DECIDED, None)
         if decided is None:
             return
-        for uid in decided.allocations.keys() - decided.written - decided.unsure.keys():
+        withdrawn = decided.allocations.keys() - decided.written - decided.unsure.keys()
+        for uid in withdrawn:
             self._stock.withdraw(uid)
+        if withdrawn:
+            self._stock.note_given_up(pod.uid)
         for claim in decided.unsure.values():
             self._spawn(self._settle(claim, pod))
 
     async def _settle(self, claim: ResourceClaim, pod: PodInfo) -> None:
         if not await self._writer.has_devices(claim):
             self._stock.withdraw(claim.metadata.uid)
+            self._stock.note_given_up(pod.uid)
             if self._handle.queue is not None:
                 self._handle.queue.activate(pod.uid)
+                self._handle.queue.on_event(ClusterEvent(Happening.POD_DELETE, old=pod.pod, but=pod.uid))
 
     # -- pre-bind ------------------------------------------------------------------------------------------------------
 
@@ -306,13 +316,14 @@ class DynamicResources(PreEnqueuePlugin, PreFilterPlugin, FilterPlugin, PostFilt
         uid = claim.metadata.uid
         decided.unsure[uid] = claim
         try:
-            await self._writer.bind(claim, pod, decided.allocations.get(uid))
+            written = await self._writer.bind(claim, pod, decided.allocations.get(uid))
         except WriteFailed as why:
             if not why.unsure:
                 del decided.unsure[uid]
             raise
         del decided.unsure[uid]
         decided.written.add(uid)
+        self._stock.note_written(written)
 
 
 def _is_extended(resource: str) -> bool:

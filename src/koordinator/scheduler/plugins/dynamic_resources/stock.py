@@ -9,7 +9,7 @@ columns is touched when what it offers has changed. Devices that several nodes c
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from koordinator.api import quantity
 from koordinator.api.core import NodeSelector
@@ -19,8 +19,10 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Change, Columns
 from koordinator.scheduler.engine.events import Happening
 from koordinator.scheduler.engine.objects import Objects
+from koordinator.scheduler.engine.versions import reached
 from koordinator.scheduler.plugins.selectors import Match, everything, nothing, terms
 
+T = TypeVar("T")
 _REMEMBERED = 4096
 Counters = dict[tuple[str, str], int]
 """Nano-units by counter set and counter."""
@@ -149,8 +151,12 @@ class Stock:
         self._had: dict[str, frozenset[DeviceId]] = {}
         self._using: dict[str, frozenset[DeviceId]] = {}
         self._pool_of: dict[str, PoolId] = {}
+        self._written: dict[str, str] = {}
+        """By claim (uid) whose promise was written: the version that has it."""
         self._freed: dict[tuple[str, str], None] = {}
         """Changes of claims that gave devices back: uid and version, the last ones."""
+        self._given_up: dict[str, None] = {}
+        """Pods (by uid) whose promises came to nothing, the last ones."""
 
     # -- slices --------------------------------------------------------------------------------------------------------
 
@@ -230,7 +236,7 @@ class Stock:
     # -- claims --------------------------------------------------------------------------------------------------------
 
     def _claim_heard(self, claim: ResourceClaim, there: bool) -> None:
-        """The API server's word. A promise is over once the claim has devices, or is gone."""
+        """The API server's word. A promise is over once the claim has devices, or had them and has them no more, or is gone."""
         uid, allocation = claim.metadata.uid, claim.status.allocation
         devices = devices_of(allocation) if there else frozenset()
         before = self._had.get(uid, frozenset())
@@ -238,13 +244,18 @@ class Stock:
             self._had[uid] = devices
         else:
             self._had.pop(uid, None)
-        if not there or allocation is not None:
-            self.promised.pop(uid, None)
+        promise = frozenset[DeviceId]()
+        if not there or allocation is not None or self._outlived(claim):
+            self._written.pop(uid, None)
+            promise = self.promised.pop(uid, promise)
         self._use(uid)
-        if before - devices:
-            self._freed[uid, claim.metadata.resource_version] = None
-            if len(self._freed) > _REMEMBERED:
-                del self._freed[next(iter(self._freed))]
+        if (before | promise) - devices:
+            _remember(self._freed, (uid, claim.metadata.resource_version))
+
+    def _outlived(self, claim: ResourceClaim) -> bool:
+        """Whether the claim is younger than the version with what was promised: the watch missed that one."""
+        written = self._written.get(claim.metadata.uid)
+        return written is not None and reached(claim.metadata.resource_version, written)
 
     def _use(self, uid: str) -> None:
         """Bring ``users`` up to date for a claim."""
@@ -291,12 +302,31 @@ class Stock:
 
     def withdraw(self, claim: str) -> None:
         """Take back what was promised to a claim."""
+        self._written.pop(claim, None)
         if self.promised.pop(claim, None) is not None:
             self._use(claim)
+
+    def note_written(self, claim: ResourceClaim) -> None:
+        """The API server has taken what was promised, in this version of the claim; the watch will show it."""
+        if claim.metadata.uid in self.promised:
+            self._written[claim.metadata.uid] = claim.metadata.resource_version
+
+    def note_given_up(self, pod: str) -> None:
+        """What was promised to a pod (uid) is free again."""
+        _remember(self._given_up, pod)
+
+    def gave_up(self, pod: str) -> bool:
+        return pod in self._given_up
 
     def freed(self, claim: ResourceClaim) -> bool:
         """Whether a change of a claim gave devices back."""
         return (claim.metadata.uid, claim.metadata.resource_version) in self._freed
+
+
+def _remember(last: dict[T, None], one: T) -> None:
+    last[one] = None
+    if len(last) > _REMEMBERED:
+        del last[next(iter(last))]
 
 
 def devices_of(allocation: Allocation | None) -> frozenset[DeviceId]:

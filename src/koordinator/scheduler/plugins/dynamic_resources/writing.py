@@ -51,6 +51,8 @@ class ClaimWriter:
                     raise WriteFailed(f"claim {claim.key} got deleted in the meantime")
                 if claim.reserved_by(pod.uid):
                     return claim
+                if allocation is None and claim.status.allocation is None:
+                    raise WriteFailed(f"claim {claim.key} lost its devices in the meantime")
                 if allocation is not None and claim.status.allocation is not None:
                     raise WriteFailed(f"claim {claim.key} got allocated elsewhere in the meantime")
                 return await self._write(claim, pod, allocation)

@@ -112,3 +112,35 @@ def said(selector, one):
         return selector.matches(DRIVER, one)
     except SelectorError as err:
         return str(err)
+
+
+def test_an_error_that_is_remembered_does_not_grow_with_every_device():
+    selector = compile_("1 / 0 == 1")
+    lengths = set()
+    for _ in range(3):
+        with pytest.raises(SelectorError) as caught:
+            selector.matches(DRIVER, GPU)
+        lengths.add(len(caught.traceback))
+    assert len(lengths) == 1
+
+
+NESTED = '"(".contains(")") || [1, 2].exists(a, ["x", "y"].all(b, device.driver == b))'
+TEN = "[0,1,2,3,4,5,6,7,8,9]"
+
+
+@pytest.mark.parametrize(
+    ("expression", "refused"),
+    [
+        pytest.param(NESTED, False, id="two levels"),
+        pytest.param(" || ".join([NESTED] * 10), False, id="many beside one another"),
+        pytest.param(f"{TEN}.all(a, " * 8 + "true" + ")" * 8, True, id="eight levels"),
+        pytest.param(f"[{'0,' * 2000}0].all(a, [{'0,' * 2000}0].all(b, a == b))", True, id="long lists"),
+    ],
+)
+def test_expressions_that_would_take_too_long_are_refused(expression, refused):
+    assert isinstance(compile_(expression), SelectorError) is refused
+
+
+def test_patterns_take_no_longer_than_their_text():
+    selector = compile_(f'"{"a" * 200}!".matches("(a+)+$")')
+    assert selector.matches(DRIVER, GPU) is False

@@ -18,11 +18,17 @@ from koordinator.kube.semantics import cel, cellibrary
 
 LONGEST = 10 * 1024
 """Kubernetes' limit for the text of an expression."""
+MOST_ROUNDS = 200_000
+"""Of nested macros over a device: about a second. Kubernetes limits what an expression may cost in a like way."""
+_ATTRIBUTES = 32
+"""A device has no more attributes and capacities."""
 _ANSWERS = 65_536
 _READ = re.compile(r"""\bdevice\s*\.\s*(attributes|capacity)\s*\[\s*(["'])([^"']*)\2\s*\]\s*\.\s*([A-Za-z_]\w*)\b(?!\s*\()""")
 _DOMAIN = re.compile(r"""\bdevice\s*\.\s*(attributes|capacity)\s*\[\s*(["'])([^"']*)\2\s*\]""")
 _DRIVER = re.compile(r"\bdevice\s*\.\s*driver\b")
 _DEVICE = re.compile(r"\bdevice\b")
+_TEXT = re.compile(r"""\"(?:\\.|[^"\\])*\"|'(?:\\.|[^'\\])*'""")
+_PARENTHESIS = re.compile(r"(\.\s*(?:all|exists|exists_one|existsOne|map|filter)\s*)?\(|\)")
 
 Json = dict[str, Any]
 
@@ -52,8 +58,8 @@ class Selector:
                 if len(self._answers) >= _ANSWERS:
                     self._answers.clear()
                 self._answers[key] = answer
-        if isinstance(answer, SelectorError):
-            raise answer
+        if isinstance(answer, SelectorError):  # a fresh one: whoever raises an exception again makes its traceback longer
+            raise SelectorError(str(answer))
         return answer
 
     def _key(self, driver: str, device: Device) -> Hashable:
@@ -87,9 +93,24 @@ def _reads(source: str) -> tuple[tuple[str, str, str], ...] | None:
     return tuple(dict.fromkeys((kind, domain, name) for kind, _, domain, name in found))
 
 
+def _rounds(source: str) -> int:
+    """How often the innermost macro may go round: over all attributes of a device, or a list in the text, at every level."""
+    bare = _TEXT.sub("", source)
+    deepest, open_ = 0, list[bool]()
+    for found in _PARENTHESIS.finditer(bare):
+        if found[0] == ")":
+            del open_[-1:]
+        else:
+            open_.append(found[1] is not None)
+            deepest = max(deepest, sum(open_))
+    return int(max(_ATTRIBUTES, bare.count(",") + 1) ** deepest)
+
+
 @lru_cache(maxsize=4096)
 def compile_(expression: str) -> Selector | SelectorError:
     """An expression over ``device``, or why it is none."""
+    if len(expression) <= LONGEST and _rounds(expression) > MOST_ROUNDS:
+        return SelectorError("compilation failed: too many nested macros, evaluating would take too long")
     try:
         return Selector(cel.compile_(expression, frozenset({"device"}), LONGEST))
     except cel.CelError as err:

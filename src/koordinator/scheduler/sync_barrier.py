@@ -16,7 +16,7 @@ from koordinator.errors import KoordError
 from koordinator.kube.errors import NotFound
 from koordinator.kube.informer import Informer
 from koordinator.kube.store import Store
-from koordinator.scheduler.engine.versions import reached
+from koordinator.scheduler.engine.versions import order, reached
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.options import BarrierPod
 
@@ -102,7 +102,7 @@ class Barrier:
 
     def _anchor(self) -> Pod | None:
         placed = (pod for pod in self._pods.items() if pod.spec.node_name and self._counts(pod))
-        return max(placed, key=lambda pod: _order(pod.metadata.resource_version or ""), default=None)
+        return max(placed, key=lambda pod: order(pod.metadata.resource_version or ""), default=None)
 
     def _there(self, anchor: Pod) -> bool:
         known = self._pods.get(anchor.key)

@@ -1,10 +1,11 @@
-"""Which of two versions of an object is the younger."""
+"""Which of two versions of an object is the younger. Versions are numbers of any length."""
+
+
+def order(version: str) -> tuple[int, str]:
+    """Sorts as the versions came."""
+    return len(version), version
 
 
 def reached(current: str, target: str) -> bool:
-    """Whether ``current`` is ``target`` or later. Versions are numbers of any length."""
-    return _order(current) >= _order(target)
-
-
-def _order(version: str) -> tuple[int, str]:
-    return len(version), version
+    """Whether ``current`` is ``target`` or later."""
+    return order(current) >= order(target)

@@ -18,7 +18,7 @@ MOST_STEPS = 20_000
 LEAST_STEPS = 2 * MOST_DEVICES
 """Devices tried on one node however long the search took on others."""
 MOST_IN_ALL = 2 * MOST_STEPS
-"""Devices tried beyond that on all nodes of one pass: the cycle waits for it, and a claim that is hard is hard on every node."""
+"""Devices tried beyond that on all nodes of a pass: the cycle waits for it, and what is hard on one is hard on most."""
 NONE_LEFT = "cannot allocate all claims"
 
 

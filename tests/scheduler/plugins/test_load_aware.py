@@ -192,6 +192,7 @@ def test_one_comparison_decides_as_the_rounded_share_would(percent, total, used)
 
 def test_no_threshold_and_no_capacity_limit_nothing():
     assert highest_passing(0, 100) == highest_passing(50, 0) == UNLIMITED
+    assert highest_passing(10**15, 2**40) == UNLIMITED  # an annotation may say so
 
 
 VECTOR = st.tuples(st.integers(0, 9), st.integers(0, 9))

@@ -77,6 +77,8 @@ def highest_passing(percent: int, total: int) -> int:
     if percent == 0 or total == 0:
         return UNLIMITED
     used = (2 * percent + 1) * total // 200
+    if used >= UNLIMITED:  # no threshold in earnest; and up there floating point is far too coarse to look for it step by step
+        return UNLIMITED
     while share(used + 1, total) <= percent:
         used += 1
     while used > 0 and share(used, total) > percent:

@@ -27,7 +27,8 @@ from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import Diagnosis, WatchPlugin
 from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.objects import Objects
-from koordinator.scheduler.engine.queue import QueuedPod, SchedulingQueue
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.options import SchedulerOptions
 from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreemption, Preemption

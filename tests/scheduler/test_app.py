@@ -10,7 +10,7 @@ from koordinator.api.registry import EVENTS, NODE_METRICS, NODES, PODS
 from koordinator.clock import SystemClock
 from koordinator.errors import Unavailable
 from koordinator.scheduler.app import App, SchedulerOptions
-from koordinator.scheduler.engine.queue import Where
+from koordinator.scheduler.engine.queued import Where
 from waiting import until
 
 

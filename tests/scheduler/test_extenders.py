@@ -8,7 +8,8 @@ from koordinator.scheduler.config.types import Configuration, ExtenderConfig, Ma
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.extenders import ExtenderFailed, extenders_of
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.plugins.resources_fit import NodeResourcesFit

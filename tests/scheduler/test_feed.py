@@ -9,7 +9,8 @@ from koordinator.kube.store import Undecodable
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.hooks import PodPlugin
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.profiles import default_profile

@@ -3,7 +3,7 @@
 import pytest
 
 from koordinator.api import keys
-from koordinator.scheduler.engine.queue import Where
+from koordinator.scheduler.engine.queued import Where
 from scheduler.builders import node, pod
 from scheduler.mirror import Follower, Truth
 

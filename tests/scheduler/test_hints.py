@@ -8,7 +8,7 @@ from koordinator.api import keys
 from koordinator.api.core import ContainerPort, DiskSource, TopologySpreadConstraint, Volume
 from koordinator.api.meta import LabelSelector, ObjectMeta, format_time
 from koordinator.api.slo import NodeMetric, NodeMetricInfo, NodeMetricStatus, ResourceMap
-from koordinator.scheduler.engine.queue import Where
+from koordinator.scheduler.engine.queued import Where
 from scheduler.builders import Taint, gates, node, pod
 from scheduler.mirror import EVERY_PLUGIN, Follower, Truth
 from scheduler.plugins.test_neighbours import HOST, wants

@@ -19,7 +19,7 @@ from koordinator.clock import ManualClock
 from koordinator.scheduler.catalogue import Entry
 from koordinator.scheduler.engine.binding import BindFailed
 from koordinator.scheduler.engine.framework import Code, PermitPlugin, Status
-from koordinator.scheduler.engine.queue import Timings, Where
+from koordinator.scheduler.engine.queued import Timings, Where
 from scheduler import builders
 from scheduler.mirror import Follower, Truth
 from scheduler.plugins.test_neighbours import HOST, spread, wants

@@ -8,6 +8,7 @@ from koordinator.scheduler.catalogue import built_in, foreign
 from koordinator.scheduler.collector import registry_of
 from koordinator.scheduler.engine.framework import Code, PreFilterPlugin, Status
 from koordinator.scheduler.engine.hooks import FindOneNodePlugin, Plan
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.options import DEFAULT_GATES
 from scheduler.processes import add_node, add_pod, bound, running
 from waiting import until
@@ -91,5 +92,5 @@ async def test_jobs_go_as_a_whole_or_wait_as_a_whole(apiserver, app):
     await until(all_told)
     lines = generate_latest(registry_of(app)).decode().splitlines()
     assert 'scheduler_inline_batch_schedule_duration_seconds_count{result="success"} 2.0' in lines
-    assert not app.queue._in_flight
+    assert not app.queue.counts[Where.IN_FLIGHT]
     assert not app.scheduler.cluster.assumed

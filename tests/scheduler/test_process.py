@@ -10,7 +10,7 @@ from koordinator.clock import ManualClock
 from koordinator.errors import ConfigInvalid
 from koordinator.kube.errors import Conflict, ServerUnavailable
 from koordinator.scheduler.app import App, SchedulerOptions
-from koordinator.scheduler.engine.queue import Where
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.options import Election
 from koordinator.scheduler.reload import take_up
 from scheduler.processes import add_node, add_pod, bound, running

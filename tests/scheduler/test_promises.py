@@ -2,7 +2,7 @@
 
 import copy
 
-from koordinator.scheduler.engine.queue import Where
+from koordinator.scheduler.engine.queued import Where
 from scheduler.builders import gates, node, pod
 from scheduler.test_vanishing_nodes import World
 

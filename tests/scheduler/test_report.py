@@ -11,7 +11,7 @@ from koordinator.clock import ManualClock
 from koordinator.kube.errors import Conflict, ServerUnavailable
 from koordinator.scheduler.engine.framework import Diagnosis
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.report import Reporter, _note

@@ -3,7 +3,7 @@
 from koordinator.scheduler.catalogue import Entry
 from koordinator.scheduler.engine.binding import BindFailed
 from koordinator.scheduler.engine.framework import Code, PermitPlugin, Status
-from koordinator.scheduler.engine.queue import Where
+from koordinator.scheduler.engine.queued import Where
 from scheduler.builders import Taint, node, pod
 from scheduler.mirror import Follower, Truth
 

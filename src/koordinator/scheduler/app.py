@@ -29,7 +29,8 @@ from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.hooks import StartPlugin
 from koordinator.scheduler.engine.meter import Meter
 from koordinator.scheduler.engine.objects import Objects
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.explain.controller import Explanations
 from koordinator.scheduler.explain.explainer import Explainer
 from koordinator.scheduler.explain.sampling import percentages

@@ -11,7 +11,7 @@ from koordinator.kube.metrics import Histogram, Tally
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.meter import evaluations
 from koordinator.scheduler.engine.pod import PodInfo
-from koordinator.scheduler.engine.queue import Where
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.metrics import Family
 from koordinator.scheduler.plugins.default_preemption.plugin import DefaultPreemption
 

@@ -16,7 +16,7 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.framework import POINTS, Plugin
 from koordinator.scheduler.engine.handle import Handle
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import Timings
+from koordinator.scheduler.engine.queued import Timings
 from koordinator.scheduler.options import SchedulerOptions
 
 log = logging.getLogger(__name__)

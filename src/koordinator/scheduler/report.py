@@ -21,7 +21,7 @@ from koordinator.scheduler import reservation_event
 from koordinator.scheduler.engine.binding import Binding
 from koordinator.scheduler.engine.framework import Diagnosis
 from koordinator.scheduler.engine.pod import is_reserve_pod
-from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.metrics import Metrics
 from koordinator.scheduler.monitor import Monitor
 

@@ -26,7 +26,8 @@ from koordinator.scheduler.engine.hooks import (
     PreFilterTransformer,
 )
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.plugins.resources_fit import NodeResourcesFit
 from koordinator.scheduler.plugins.scheduling_gates import SchedulingGates
@@ -172,7 +173,7 @@ def test_a_job_gets_its_nodes_in_one_attempt():
         world.scheduler.bound(binding)
     assert len(world.queue) == 0
     assert sorted(world.hooks.done) == sorted(world.story.done) == ["job-0", "job-1", "job-2"]
-    assert not world.queue._in_flight
+    assert not world.queue.counts[Where.IN_FLIGHT]
 
 
 def test_siblings_are_taken_from_wherever_they_wait():

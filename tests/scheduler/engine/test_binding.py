@@ -6,7 +6,7 @@ from koordinator.kube.errors import Conflict, NotFound
 from koordinator.scheduler.engine.binding import Binder, Binding
 from koordinator.scheduler.engine.framework import SKIP, BindPlugin, Code, PatientPreBindPlugin, PreBindPlugin, Status
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from scheduler.builders import READER, pod
 from waiting import until

@@ -4,7 +4,8 @@ from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import Plugin, QueueSortPlugin
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from scheduler.builders import info
 

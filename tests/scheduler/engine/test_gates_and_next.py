@@ -7,7 +7,8 @@ from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import Code, PreEnqueuePlugin, Status
 from koordinator.scheduler.engine.hooks import FindOneNodePlugin, NextPodPlugin, Plan
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.plugins.resources_fit import NodeResourcesFit
 from koordinator.scheduler.plugins.scheduling_gates import SchedulingGates

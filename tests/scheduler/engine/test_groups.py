@@ -10,7 +10,8 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.feed import Feed
 from koordinator.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
@@ -189,7 +190,7 @@ def test_a_herald_that_vanishes_hands_its_errand_on():
 
 
 def test_so_many_events_are_kept_and_a_pod_that_flew_longer_is_tried_again(monkeypatch):
-    monkeypatch.setattr("koordinator.scheduler.engine.queue.MOST_EVENTS", 10)
+    monkeypatch.setattr("koordinator.scheduler.engine.flights.MOST_EVENTS", 10)
     world = World()
     world.feed.node_set(node("a", cpu="1"))
     world.scheduler.add_pending(READER.read(pod("long", cpu="1")), "koord-scheduler")

@@ -23,7 +23,8 @@ from koordinator.scheduler.engine.hooks import (
     taken_over,
 )
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.plugins.resources_fit import NodeResourcesFit
 from scheduler.builders import READER, node, pod

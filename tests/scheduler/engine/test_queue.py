@@ -9,7 +9,8 @@ from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import Plugin
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import SchedulingQueue, Where
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import Where
 from koordinator.scheduler.plugins.priority_sort import PrioritySort
 from koordinator.scheduler.plugins.scheduling_gates import SchedulingGates
 from scheduler.builders import READER, gates, info, pod
@@ -164,7 +165,7 @@ class QueueModel(RuleBasedStateMachine):
                 assert uid not in self.refused, "a pod was woken by nothing"
         places = [self.queue.get(uid).where for uid in self.known]
         assert self.queue.counts == {where: places.count(where) for where in Where}
-        assert self.flying or not self.queue._events
+        assert self.flying or not self.queue.flights.events
 
     def teardown(self):
         """In the end everybody who is not gated is tried again."""

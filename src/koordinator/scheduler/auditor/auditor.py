@@ -16,7 +16,8 @@ from koordinator.scheduler.auditor.counted import Counted, Labels
 from koordinator.scheduler.auditor.options import AuditorOptions
 from koordinator.scheduler.auditor.story import Effect, Kind, Metric, Outcome, Story, after, breaches
 from koordinator.scheduler.engine.pod import PodInfo, scheduler_name
-from koordinator.scheduler.engine.queue import QueuedPod, SchedulingQueue
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import QueuedPod
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from koordinator.scheduler.debug.flags import Flags
 from koordinator.scheduler.engine.evaluate import Evaluation, Restricted
 from koordinator.scheduler.engine.framework import Diagnosis
 from koordinator.scheduler.engine.notes import Notes, Processors
-from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.explain.answers import Group, NodeVerdict
 from koordinator.scheduler.explain.explainer import Explainer
 from koordinator.scheduler.explain.judge import Judged

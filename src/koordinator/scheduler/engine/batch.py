@@ -18,7 +18,7 @@ from koordinator.scheduler.engine.cluster import NotPossible
 from koordinator.scheduler.engine.framework import Code, CycleState, PluginFailed, Status
 from koordinator.scheduler.engine.hooks import BATCH, IGNORED_NOMINATIONS, PLACEMENT_HINT, PlacementHint, Plan
 from koordinator.scheduler.engine.pod import PodInfo
-from koordinator.scheduler.engine.queue import QueuedPod, held_back
+from koordinator.scheduler.engine.queued import QueuedPod, held_back
 from koordinator.scheduler.metrics import Metrics
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from koordinator.scheduler.engine.framework import Code, CycleState, PatientPreB
 from koordinator.scheduler.engine.hooks import PATCH
 from koordinator.scheduler.engine.meter import watched
 from koordinator.scheduler.engine.pod import is_reserve_pod, scheduler_name
-from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.engine.reservations import ReservationPreBindPlugin
 
 log = logging.getLogger(__name__)

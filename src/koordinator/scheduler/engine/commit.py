@@ -7,7 +7,7 @@ from koordinator.scheduler.engine.binding import Binding
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import Code, Diagnosis, PluginFailed, Status
 from koordinator.scheduler.engine.pod import PodInfo
-from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.engine.steps import named, run
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from koordinator.scheduler.engine.framework import Code, CycleState, Diagnosis, 
 from koordinator.scheduler.engine.hooks import BATCH, JOB_REJECTED, Failure, Nominating, Plan, taken_over
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import QueuedPod, SchedulingQueue
+from koordinator.scheduler.engine.queue import SchedulingQueue
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.engine.steps import (
     AttemptFailed,
     Judged,

@@ -15,7 +15,7 @@ from koordinator.scheduler.engine.framework import Code, CycleState, Diagnosis, 
 from koordinator.scheduler.engine.hooks import PHASE, POST_FILTER, Plan, View
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
-from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.queued import QueuedPod
 
 P = ParamSpec("P")
 T = TypeVar("T")

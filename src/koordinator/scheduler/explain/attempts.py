@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from koordinator.scheduler.engine.evaluate import Evaluation, Restricted
-from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.explain.answers import Decision, NodeVerdict
 
 REMEMBERED = 10_000

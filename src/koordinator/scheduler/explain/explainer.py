@@ -7,7 +7,7 @@ from koordinator.scheduler.engine.cluster import Placed
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import Status
 from koordinator.scheduler.engine.pod import PodInfo, scheduler_name
-from koordinator.scheduler.engine.queue import QueuedPod, Where
+from koordinator.scheduler.engine.queued import QueuedPod, Where
 from koordinator.scheduler.engine.remedy import Remedy, figure
 from koordinator.scheduler.engine.steps import run
 from koordinator.scheduler.explain.answers import Group, Held, NodeExplanation, PodExplanation, Waiting

@@ -8,7 +8,7 @@ from koordinator.scheduler.engine.compile import Compiled
 from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.evaluate import totals
 from koordinator.scheduler.engine.pod import PodInfo
-from koordinator.scheduler.engine.queue import QueuedPod
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.explain.answers import Group
 from koordinator.scheduler.explain.judge import Verdicts
 

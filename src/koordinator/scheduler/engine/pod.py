@@ -35,7 +35,9 @@ class Template:
         self.limits = pod_limits(pod)
         self.nonzero: Amounts = {**self.requests, **_only_cpu_and_memory(pod_requests(pod, NONZERO_DEFAULTS))}
         self.notes: dict[Hashable, Any] = {}
-        """What profiles and plugins have worked out for the template, by who did (an ``id``, or a name and more)."""
+        """What profiles and plugins have worked out for the template, each under a key of its own: an object made for that, or
+        a name where any cluster would give the same answer. Never an ``id``: templates outlive those who note, and ids return.
+        """
         self._vector: Ints | None = None
         self._nonzero: Ints | None = None
 

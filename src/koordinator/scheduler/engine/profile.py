@@ -3,8 +3,8 @@
 Plugins are sorted into their extension points once, here, so that a cycle only walks short lists.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from koordinator.scheduler.engine import framework as fw
 from koordinator.scheduler.engine import hooks
@@ -12,6 +12,14 @@ from koordinator.scheduler.engine.events import Happening, Hint
 from koordinator.scheduler.engine.pod import PodInfo
 
 P = TypeVar("P", bound=fw.Plugin)
+
+
+class _Signed(NamedTuple):
+    """What a profile notes on a template. ``by``: plugins as they were then."""
+
+    by: object
+    signature: Hashable
+    individual: tuple[Callable[[PodInfo], Hashable], ...]
 
 
 class Profile:
@@ -38,6 +46,8 @@ class Profile:
         self.filters = self._of(fw.FilterPlugin)
         self.post_filters = self._of(fw.PostFilterPlugin)
         self.pre_scores = self._of(fw.PreScorePlugin)
+        self._mine = object()
+        """The key of our notes on templates."""
         self.set_weights(weights)
         self.reserves = self._of(fw.ReservePlugin)
         self.permits = self._of(fw.PermitPlugin)
@@ -54,7 +64,7 @@ class Profile:
     def set_weights(self, weights: Mapping[str, int]) -> None:
         """Also forgets the signatures: what plugins read of a pod may have changed with their arguments."""
         self.scores = [(plugin, weights.get(plugin.name, 1)) for plugin in self._of(fw.ScorePlugin)]
-        self._notes = object()
+        self._as_now = object()
 
     def _find_hooks(self) -> None:
         """Extension points of our own: plugins have them wherever they are enabled."""
@@ -93,17 +103,25 @@ class Profile:
 
     def signature(self, pod: PodInfo) -> Hashable:
         """Pods of equal signature get equal verdicts and scores on every node. Raises PluginFailed."""
-        shared = self._shared_signature(pod)
-        if not self._individual:
-            return shared
-        notes = pod.template.notes
-        asked = notes.get(("individual", id(self)))
+        signed: _Signed | None = pod.template.notes.get(self._mine)
+        if pod.pod.spec.node_name:  # the one thing in a spec that a template does not tell
+            signed = self._signed(pod)
+        elif signed is None or signed.by is not self._as_now:
+            signed = pod.template.notes[self._mine] = self._signed(pod)
+        if not signed.individual:
+            return signed.signature
         try:
-            if asked is None:
-                asked = notes["individual", id(self)] = [one.individual for one in self._individual if one.tells_apart(pod)]
-            return shared, *[individual(pod) for individual in asked]
+            return signed.signature, *[individual(pod) for individual in signed.individual]
         except Exception as err:
             raise self._culprit(pod, err) from err
+
+    def _signed(self, pod: PodInfo) -> _Signed:
+        """What the template tells."""
+        try:
+            asked = tuple(one.individual for one in self._individual if one.tells_apart(pod))
+        except Exception as err:
+            raise self._culprit(pod, err) from err
+        return _Signed(self._as_now, self._sign(pod), asked)
 
     def _culprit(self, pod: PodInfo, error: Exception) -> fw.PluginFailed:
         """Which plugin it was that failed to tell pods apart."""
@@ -113,15 +131,6 @@ class Profile:
             except Exception:  # noqa: BLE001 — to be named, not to be handled
                 return fw.PluginFailed(plugin.name, "PreFilter", error)
         return fw.PluginFailed(self._individual[0].name, "PreFilter", error)
-
-    def _shared_signature(self, pod: PodInfo) -> Hashable:
-        """What the template tells: taken once for each."""
-        if pod.pod.spec.node_name:  # the one thing in a spec that a template does not tell
-            return self._sign(pod)
-        known: Hashable = pod.template.notes.get(self._notes)
-        if known is None:
-            known = pod.template.notes[self._notes] = self._sign(pod)
-        return known
 
     def _sign(self, pod: PodInfo) -> Hashable:
         signed: list[Hashable] = []

@@ -93,6 +93,8 @@ class Residents:
         self._released: list[Hashable] = []
         self._idle: dict[Hashable, None] = {}
         self._namespaces: dict[str, Labels] = {}
+        self._silent = object()
+        """The key under which templates are noted of whose pods there is nothing to say."""
         cluster.listeners.append(self)
 
     # -- asking --------------------------------------------------------------------------------------------------------
@@ -129,8 +131,7 @@ class Residents:
         """Take note of features of some kind. Plugins of several profiles may say the same; the first one counts."""
         if kind not in self._describing:
             self._describing[kind] = features
-            for placed in self._cluster.pods.values():
-                placed.info.template.notes.pop(id(self), None)
+            self._silent = object()
             for placed in list(self._cluster.pods.values()):
                 self.pod_updated(placed.info, placed.node)
 
@@ -203,7 +204,7 @@ class Residents:
 
     def _sort(self, info: PodInfo) -> Sort:
         meta = info.pod.metadata
-        features = () if id(self) in info.template.notes else self._described(info)
+        features = () if self._silent in info.template.notes else self._described(info)
         labels = tuple(meta.labels.items()) if meta.labels else ()
         key = (meta.namespace, labels, meta.deletion_timestamp is None, features)
         return self._sorts.get(key) or self._new_sort(Sort(key, info, features))
@@ -212,7 +213,7 @@ class Residents:
         """What all describers say of a pod. Whether they say anything at all is a matter of its template."""
         features = tuple(dict.fromkeys([one for features in self._describing.values() for one in features(info)]))
         if not features:
-            info.template.notes[id(self)] = True
+            info.template.notes[self._silent] = True
         return features
 
     def _new_sort(self, sort: Sort) -> Sort:

@@ -104,6 +104,8 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
         self.args = args or InterPodAffinityArgs()
         self._cluster = cluster
         self.residents = cluster.shared(Residents)
+        self._held_by = object()
+        """The key of our notes on templates."""
         self.residents.describe(_KIND, self._features)
         self.residents.follow_namespaces()
 
@@ -153,14 +155,14 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
         if pod.pod.spec.affinity is None:
             return ()
         notes = pod.template.notes
-        known: tuple[Feature, ...] | None = notes.get((_KIND, id(self.residents)))
+        known: tuple[Feature, ...] | None = notes.get(self._held_by)
         if known is None:
             try:
                 known = tuple(self._held(self._wants(pod)))
             except ValueError:
                 known = ()  # an unreadable selector means nothing
             if not _takes_labels(pod.pod.spec.affinity):
-                notes[_KIND, id(self.residents)] = known
+                notes[self._held_by] = known
         return known
 
     def _held(self, wants: Wants) -> Iterable[Feature]:

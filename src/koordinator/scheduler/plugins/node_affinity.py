@@ -50,6 +50,8 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
 
     def __init__(self, added: Wanted | None = None) -> None:
         self.added = added
+        self._mine = object()
+        """The key of our notes on templates. Other arguments bring another."""
         self._nodes: Columns | None = None  # once a pod has been seen
 
     def signature(self, pod: PodInfo) -> Hashable:
@@ -71,13 +73,11 @@ class NodeAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugin):
         return all(match(nodes, slice(row, row + 1))[0] for match in self._wanted(pod, nodes))
 
     def _wanted(self, pod: PodInfo, nodes: Columns) -> list[Match]:
-        known = pod.template.notes.get((id(self), "wanted"))
-        if known is None or known[0] is not self.added:
+        known: list[Match] | None = pod.template.notes.get(self._mine)
+        if known is None:
             own = pods_own(pod.pod.spec, node_affinity(pod.pod.spec), nodes)
-            known = self.added, [*_required(self.added, nodes), *([own] if own else [])]
-            pod.template.notes[id(self), "wanted"] = known
-        matches: list[Match] = known[1]
-        return matches
+            known = pod.template.notes[self._mine] = [*_required(self.added, nodes), *([own] if own else [])]
+        return known
 
     def pre_filter(self, state: CycleState, pod: PodInfo, nodes: Columns) -> PreFilterResult | None:
         self._nodes = nodes

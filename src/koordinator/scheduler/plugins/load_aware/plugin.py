@@ -92,6 +92,8 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         weights = self.args.resource_weights or {}
         self._weights = np.array([weights.get(name, 0) for name in self.dimensions], dtype=np.int64)
         self._total_weight = int(self._weights.sum()) + self.args.dominant_resource_weight
+        self._estimates = object()
+        """The key of our notes on templates."""
         self.ledgers: dict[str, Ledger] = {}
         self._static: dict[str, _Static] = {}
         self._expiries: list[tuple[float, str]] = []
@@ -346,10 +348,10 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
 
     def _profile(self, info: PodInfo) -> tuple[bool, tuple[int, ...]]:
         """Whether the pod is prod, and its estimate: the same for all pods of its template."""
-        known: tuple[bool, tuple[int, ...]] | None = info.template.notes.get(id(self))
+        known: tuple[bool, tuple[int, ...]] | None = info.template.notes.get(self._estimates)
         if known is None:
             is_prod = priority.with_default(info.pod) is Band.PROD
-            known = info.template.notes[id(self)] = is_prod, self.estimator.pod(info)
+            known = info.template.notes[self._estimates] = is_prod, self.estimator.pod(info)
         return known
 
     def _limits_and_capacity(self, node: Node) -> tuple[Limits, tuple[int, ...]]:

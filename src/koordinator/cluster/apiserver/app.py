@@ -86,11 +86,9 @@ async def serve(options: ApiServerOptions, clock: Clock) -> AsyncIterator[Runnin
 
 @contextlib.asynccontextmanager
 async def _listening(handler: "Handler", host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
-    from aiohttp import web
+    from koordinator.cluster.apiserver.http import Connections, make_request
 
-    from koordinator.cluster.apiserver.http import make_request
-
-    server = web.Server(handler, request_factory=make_request, access_log=None, handler_cancellation=True)
+    server = Connections(handler, request_factory=make_request, access_log=None, handler_cancellation=True)
     loop = asyncio.get_running_loop()
     try:
         listener = await loop.create_server(server, host, port, ssl=tls, backlog=1024)
@@ -105,6 +103,7 @@ async def _listening(handler: "Handler", host: str, port: int, tls: ssl.SSLConte
         yield bound
     finally:
         listener.close()
+        server.closed = True
         await server.shutdown(_STOP_SECONDS)
 
 

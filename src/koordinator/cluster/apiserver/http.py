@@ -185,3 +185,14 @@ def make_request(*args: Any, **kwargs: Any) -> web.BaseRequest:
     """A request that may carry a large object."""
     kwargs["loop"] = asyncio.get_running_loop()
     return web.BaseRequest(*args, client_max_size=BODY_LIMIT, **kwargs)
+
+
+class Connections(web.Server):
+    """Ends connections whose making was under way when it was closed: they would be answered from what is past."""
+
+    closed = False
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if self.closed:
+            transport.abort()

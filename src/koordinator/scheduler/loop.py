@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,13 +64,18 @@ class Loop:
         """What time alone moves: pauses that end, reports that grow old."""
         app = self._app
         while True:
-            app.queue.flush()
-            app.scheduler.tick()
+            self._safely("the queue", app.queue.flush)
+            self._safely("pods that wait at Permit", app.scheduler.tick)
             for plugin in app.watchers:
-                try:
-                    plugin.tick(app.clock.now())
-                except Exception:
-                    log.exception("plugin %s did not take notice of the time", plugin.name)
+                self._safely(f"plugin {plugin.name}", partial(plugin.tick, app.clock.now()))
             due = app.queue.next_flush()
             pause = 1.0 if due is None else due - app.clock.monotonic()
             await app.clock.sleep(min(max(pause, 0.05), 1.0))
+
+    @staticmethod
+    def _safely(what: str, tick: Callable[[], object]) -> None:
+        """Nobody waits for the ticker: if it ended, every pause would last for ever, and nothing would say so."""
+        try:
+            tick()
+        except Exception:
+            log.exception("%s did not take notice of the time", what)

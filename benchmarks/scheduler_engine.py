@@ -53,6 +53,8 @@ class Counting:
     def error(self, pod: QueuedPod, message: str) -> None:
         raise RuntimeError(message)
 
+    def handled(self, pod: QueuedPod) -> None: ...
+
     def bound(self, binding: Binding) -> None: ...
 
 

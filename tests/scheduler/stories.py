@@ -3,7 +3,7 @@
 
 class Story:
     def __init__(self):
-        self.refused, self.errors, self.done = {}, {}, []
+        self.refused, self.errors, self.done, self.hushed = {}, {}, [], []
 
     def assumed(self, binding): ...
 
@@ -12,6 +12,9 @@ class Story:
 
     def error(self, pod, message):
         self.errors[pod.info.name] = message
+
+    def handled(self, pod):
+        self.hushed.append(pod.info.name)
 
     def bound(self, binding):
         self.done.append(binding.pod.info.name)

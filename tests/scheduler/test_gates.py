@@ -179,6 +179,8 @@ class Shrinks(ResizePlugin, ReservePlugin):
         self.reserved, self.unreserved = [], []
 
     def resize(self, state, one, node):
+        if one.name == "broken":
+            raise RuntimeError("a bug")
         if one.name == "rigid":
             return Status(Code.UNSCHEDULABLE, ("cannot be resized",))
         smaller = copy.deepcopy(one.pod)
@@ -207,11 +209,13 @@ def test_a_pod_that_cannot_be_resized_leaves_nothing_behind():
     plugin = Shrinks()
     world = World("ResizePod", plugins=lambda _: [plugin])
     world.feed.node_set(node("a", cpu="4"))
-    world.feed.pod_added(pod("rigid", cpu="3"))
+    for name in ("rigid", "broken"):
+        world.feed.pod_added(pod(name, cpu="3"))
     world.run()
-    assert plugin.unreserved == ["rigid"]
+    assert plugin.unreserved == ["rigid", "broken"]
     assert not world.cluster.pods
     assert world.story.refused == {"rigid": "0/1 nodes are available: 1 cannot be resized."}
+    assert "a bug" in world.story.errors["broken"]
 
 
 # --- DynamicSchedulerCheck --------------------------------------------------------------------------------------------------

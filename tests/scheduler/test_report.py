@@ -9,6 +9,7 @@ from koordinator.api import keys
 from koordinator.api.core import Pod
 from koordinator.clock import ManualClock
 from koordinator.kube.errors import Conflict, ServerUnavailable
+from koordinator.scheduler.engine.binding import Binding
 from koordinator.scheduler.engine.framework import Diagnosis
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.queued import QueuedPod
@@ -117,3 +118,13 @@ def test_a_pod_that_asked_for_a_reservation_hears_of_reservations_apart():
     assert recorder.messages[1:] == ["0/1 reservations are available: 1 Reservation(s) Insufficient cpu."]
     reporter.unschedulable(QueuedPod(READER.read(pod("q")), PROFILE, 0.0), Diagnosis(nodes=3, reasons=reasons))
     assert len(recorder.messages) == 3
+
+
+async def test_a_failure_that_a_plugin_takes_care_of_ends_the_watch_over_the_pod():
+    reporter = Reporter(None, Recorder(), ManualClock(), Metrics())
+    queued, _ = refused(pod("p"))
+    reporter.assumed(Binding(queued, {}, "n"))
+    reporter.handled(queued)
+    reporter._clock.advance(1000)
+    assert reporter.monitor.late() == 0
+    assert not reporter._recorder.messages

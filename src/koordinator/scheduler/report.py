@@ -85,6 +85,12 @@ class Reporter:
         if self.auditor is not None:
             self.auditor.failed(pod, "")
 
+    def handled(self, pod: QueuedPod) -> None:
+        self.metrics.watch.end(pod.profile.name)
+        self.monitor.ended(pod.info.uid)
+        if self.auditor is not None:
+            self.auditor.failed(pod, "")
+
     # -- pods that cannot be read --------------------------------------------------------------------------------------
 
     def warn(self, obj: Object, event: str, text: str) -> None:

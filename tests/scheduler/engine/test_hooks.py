@@ -279,6 +279,7 @@ def test_error_handlers_hear_of_failures_and_may_swallow_them(caplog):
     handler = Silencer()
     world = World(handler).pods(pod("hushed", cpu="9"), pod("told", cpu="9"), pod("bug", cpu="9"))
     assert sorted(world.story.refused) == ["bug", "told"]
+    assert world.story.hushed == ["hushed"]
     assert sorted(handler.after) == [(name, "NodeResourcesFit") for name in ("bug", "hushed", "told")]
     assert len(world.queue) == 3
 

@@ -62,7 +62,11 @@ class Committer:
                 return named(status, chooser)
         info = pod.info
         for resizer in pod.profile.resizes:
-            answer = run(resizer, "ResizePod", resizer.resize, state, info, node)
+            try:
+                answer = run(resizer, "ResizePod", resizer.resize, state, info, node)
+            except PluginFailed:
+                self.release(binding)
+                raise
             if isinstance(answer, Status):
                 self.release(binding)
                 return named(answer, resizer)

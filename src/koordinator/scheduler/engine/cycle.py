@@ -54,6 +54,9 @@ class Outcome(Protocol):
 
     def error(self, pod: QueuedPod, message: str) -> None: ...
 
+    def handled(self, pod: QueuedPod) -> None:
+        """The attempt has failed, and a plugin takes care of what is to be said about it."""
+
     def bound(self, binding: Binding) -> None: ...
 
 
@@ -312,6 +315,7 @@ class Scheduler:
             try:
                 if plugin.before_error(pod.info, failure):
                     self.queue.requeue(pod, failure.plugins, error=failure.error)
+                    self.outcome.handled(pod)
                     self._after_error(pod, failure)
                     return True
             except Exception:  # the pod must go back to the queue, whatever a handler does

@@ -150,6 +150,7 @@ class Columns:
     def drop(self, column: Column) -> None:
         """Keep a plugin's column no longer."""
         self._columns = [one for one in self._columns if one is not column]
+        self._wide = [one for one in self._wide if one is not column]
 
     def resource_column(self) -> Column:
         """A column with one value per resource. It grows and widens with the table."""

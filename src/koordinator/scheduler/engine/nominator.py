@@ -1,5 +1,6 @@
 """Which pods have been promised which node: room was made for them there, and it must not go to a lesser pod meanwhile."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -49,6 +50,8 @@ class Nominator:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._taken: dict[int, Column] = {}
+        """By priority; kept as long as there are promises of that priority (``_standing``)."""
+        self._standing: Counter[int] = Counter()
         self._promises = columns.column(np.int32)
         self._ours, self._others = _Promises(yields=0), _Promises(yields=1)
         self.any = False
@@ -89,6 +92,7 @@ class Nominator:
         before = self._take(info.uid)
         if node:
             book.put(info, node)
+            self._standing[info.priority - book.yields] += 1
             self.any = True
             self._count(book, node, info, 1)
             self.log.add(node)
@@ -109,9 +113,18 @@ class Nominator:
             if taken is not None:
                 ours = taken if book is self._ours else ours
                 self._count(book, *taken, -1)
+                self._end(taken[1].priority - book.yields)
                 self.log.add(taken[0])
                 self.any = len(self) > 0
         return ours
+
+    def _end(self, priority: int) -> None:
+        self._standing[priority] -= 1
+        if not self._standing[priority]:
+            del self._standing[priority]
+            column = self._taken.pop(priority, None)
+            if column is not None:
+                self._columns.drop(column)
 
     def on(self, node: str) -> Iterable[PodInfo]:
         """Our pods that have been promised the node."""

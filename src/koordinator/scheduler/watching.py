@@ -99,7 +99,7 @@ class Watching:
     async def _synced_if_there(self, plugin: WatchPlugin, informer: Informer[Object]) -> None:
         """Wait for the first list, unless the cluster does not know the kind (its CRD is not installed)."""
         try:
-            await self._store.list(informer.resource)
+            await self._store.list(informer.resource, field_selector="metadata.name=none")  # only whether it is served
         except NotFound:
             log.warning("%s goes on without %s: the API server does not know them", plugin.name, plugin.resource.plural)
             return

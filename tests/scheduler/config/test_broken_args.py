@@ -103,7 +103,8 @@ BROKEN = [
     ("LoadAwareScheduling", "{resourceWeights: {cpu: 101}}", "resourceWeights[cpu]", "1 to 100"),
     ("LoadAwareScheduling", "{aggregated: {usageAggregationType: p42}}", "aggregated.usageAggregationType", "p50"),
     ("NodeResourcesFitPlus", "{resources: {cpu: {weight: -1}}}", "resources[cpu].weight", "0 or more"),
-    ("NodeResourcesFitPlus", "{resources: {cpu: {type: Best}}}", "resources", "Best"),
+    ("NodeResourcesFitPlus", "{resources: {cpu: {type: Best}}}", "resources[cpu].type", "LeastAllocated"),
+    ("DeviceShare", "{scoringStrategy: {resources: [{name: a/b}]}}", "scoringStrategy.resources[0].weight", "1 to 100"),
     ("ScarceResourceAvoidance", "{resources: [pods]}", "resources[0]", "qualified name"),
     ("SchedulingHint", "{maxHintNodes: 0}", "maxHintNodes", "above 0"),
 ]

@@ -10,7 +10,7 @@ from koordinator.errors import ConfigInvalid
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.framework import Code
 from koordinator.scheduler.engine.hooks import PLACEMENT_HINT
-from koordinator.scheduler.plugins.resources_fit_plus import FitPlusArgs, NodeResourcesFitPlus, ResourceStrategy
+from koordinator.scheduler.plugins.resources_fit_plus import FitPlusArgs, NodeResourcesFitPlus, ResourceStrategy, checked
 from koordinator.scheduler.plugins.scarce_resource_avoidance import ScarceArgs, ScarceResourceAvoidance
 from koordinator.scheduler.plugins.scheduling_hint import SchedulingHint, SchedulingHintArgs
 from scheduler.builders import compiled, info, node
@@ -51,9 +51,15 @@ def test_a_node_without_the_resource_scores_nothing_for_it():
     assert scores(packing(), cluster(node("a", "8")), info(requests={GPU: 1})) == [0]
 
 
-def test_a_negative_weight_is_refused():
-    with pytest.raises(ConfigInvalid, match=r"resources\[cpu\]\.weight"):
-        NodeResourcesFitPlus(FitPlusArgs(resources={"cpu": ResourceStrategy("MostAllocated", -1)}))
+def test_a_negative_weight_and_an_unknown_strategy_are_refused():
+    for strategy, field in ((ResourceStrategy("MostAllocated", -1), "weight"), (ResourceStrategy("Most", 1), "type")):
+        with pytest.raises(ConfigInvalid, match=rf"resources\[cpu\]\.{field}"):
+            checked(FitPlusArgs(resources={"cpu": strategy}))
+
+
+def test_an_unknown_strategy_scores_nothing():
+    plugin = NodeResourcesFitPlus(FitPlusArgs(resources={"cpu": ResourceStrategy("Most", 1)}))
+    assert scores(plugin, cluster(node("a", "8")), info(cpu="1")) == [0]
 
 
 def test_nodes_with_unwanted_scarce_resources_come_last():

@@ -52,7 +52,7 @@ def at_least(where: str, value: int | None, low: int) -> None:
 
 class ResourceSpec(Struct):
     name: str = ""
-    weight: int = 0  #: 1 to 100; absent or 0 is 1.
+    weight: int = 0  #: 1 to 100; absent or 0 is 1 for NodeResourcesFit and NodeResourcesBalancedAllocation, else refused.
 
 
 class UtilizationPoint(Struct):
@@ -76,8 +76,13 @@ def default_resources(*names: str) -> list[ResourceSpec]:
 
 def defaulted_strategy(strategy: ScoringStrategy | None, *names: str) -> ScoringStrategy:
     strategy = strategy or ScoringStrategy()
-    resources = strategy.resources or default_resources(*names)
-    weighted = [ResourceSpec(name=one.name, weight=one.weight or 1) for one in resources]
+    return msgspec.structs.replace(strategy, resources=strategy.resources or default_resources(*names))
+
+
+def defaulted_weights(strategy: ScoringStrategy | None, *names: str) -> ScoringStrategy:
+    """The same, and a weight of 1 where there is none: only kube-scheduler's own plugins are so lenient."""
+    strategy = defaulted_strategy(strategy, *names)
+    weighted = [ResourceSpec(name=one.name, weight=one.weight or 1) for one in strategy.resources or ()]
     return msgspec.structs.replace(strategy, resources=weighted)
 
 
@@ -436,7 +441,7 @@ def _check_gang(args: CoschedulingArgs) -> CoschedulingArgs:
 KINDS: dict[str, Kind] = {
     "NodeResourcesFit": Kind(
         NodeResourcesFitArgs,
-        lambda args: msgspec.structs.replace(args, scoring_strategy=defaulted_strategy(args.scoring_strategy, "cpu", "memory")),
+        lambda args: msgspec.structs.replace(args, scoring_strategy=defaulted_weights(args.scoring_strategy, "cpu", "memory")),
         _check_fit,
     ),
     "NodeResourcesBalancedAllocation": Kind(NodeResourcesBalancedAllocationArgs, _default_balanced, _check_balanced),

@@ -5,7 +5,7 @@ order of init containers: that is part of the protocol.
 """
 
 from collections.abc import Hashable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,12 +18,13 @@ from koordinator.scheduler.engine.framework import MAX_SCORE, CycleState, PreSco
 from koordinator.scheduler.engine.pod import NONZERO_DEFAULTS, PodInfo
 
 MOST, LEAST = "MostAllocated", "LeastAllocated"
+_EFFECT = "the scheduler does not start"
 
 
 class ResourceStrategy(Struct):
     """How one resource scores, and how much it counts."""
 
-    type: Literal["MostAllocated", "LeastAllocated"] = "LeastAllocated"  #: Pack or spread.
+    type: str = LEAST  #: MostAllocated packs, LeastAllocated spreads.
     weight: int = 0  #: Share in the score.
 
 
@@ -32,11 +33,13 @@ class FitPlusArgs(Struct):
 
 
 def checked(args: FitPlusArgs) -> FitPlusArgs:
-    """The arguments themselves. Raises ConfigInvalid: a negative weight would turn a strategy around."""
+    """The arguments themselves. Raises ConfigInvalid: a negative weight turns a strategy around, a misspelt one scores 0."""
     for name, strategy in (args.resources or {}).items():
+        where = f"NodeResourcesFitPlusArgs.resources[{name}]"
+        if strategy.type not in (MOST, LEAST):
+            raise ConfigInvalid(f"{where}.type", strategy.type, f"must be {MOST} or {LEAST}", _EFFECT)
         if strategy.weight < 0:
-            field = f"NodeResourcesFitPlusArgs.resources[{name}].weight"
-            raise ConfigInvalid(field, strategy.weight, "must be 0 or more", "the scheduler does not start")
+            raise ConfigInvalid(f"{where}.weight", strategy.weight, "must be 0 or more", _EFFECT)
     return args
 
 
@@ -47,6 +50,7 @@ class _Ask(NamedTuple):
     weights: Ints
     amounts: Ints
     most: Ints
+    least: Ints
 
 
 class NodeResourcesFitPlus(PreScorePlugin, ScorePlugin):
@@ -54,7 +58,7 @@ class NodeResourcesFitPlus(PreScorePlugin, ScorePlugin):
     score_reads = Change.ALLOCATABLE | Change.REQUESTED
 
     def __init__(self, args: FitPlusArgs | None = None) -> None:
-        self.strategies = checked(args or FitPlusArgs()).resources or {}
+        self.strategies = (args or FitPlusArgs()).resources or {}
 
     def signature(self, pod: PodInfo) -> Hashable:
         return tuple((name, pod_request(pod.pod, name)) for name in self._counting(pod))
@@ -71,6 +75,7 @@ class NodeResourcesFitPlus(PreScorePlugin, ScorePlugin):
             np.array([one.weight for one in chosen], dtype=np.int64),
             np.array([pod_request(pod.pod, name) for name in names], dtype=np.int64),
             np.array([one.type == MOST for one in chosen], dtype=np.int64),
+            np.array([one.type == LEAST for one in chosen], dtype=np.int64),
         )
         return None
 
@@ -81,7 +86,7 @@ class NodeResourcesFitPlus(PreScorePlugin, ScorePlugin):
             return np.full(len(nodes.alive[rows]), MAX_SCORE, dtype=np.int64)
         capacity = nodes.allocatable[rows][:, ask.columns]
         wanted = nodes.nonzero[rows][:, ask.columns] + ask.amounts
-        counted = np.where(ask.most, np.minimum(wanted, capacity), np.maximum(capacity - wanted, 0))
+        counted = ask.most * np.minimum(wanted, capacity) + ask.least * np.maximum(capacity - wanted, 0)
         answer: Ints = (counted * MAX_SCORE // np.maximum(capacity, 1)) @ ask.weights // total
         return answer
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from koordinator.api import quantity, selectors
-from koordinator.api.core import NodeSelector
+from koordinator.api.core import NodeSelector, NodeSelectorRequirement
 from koordinator.api.storage import (
     NO_PROVISIONER,
     CSIStorageCapacity,
@@ -16,7 +16,7 @@ from koordinator.api.storage import (
     TopologyTerm,
 )
 from koordinator.scheduler.engine.columns import Bools, Columns, Ints, Rows
-from koordinator.scheduler.plugins.selectors import terms
+from koordinator.scheduler.plugins.selectors import requirement, terms
 from koordinator.scheduler.plugins.volumes.known import Volumes, capacity, requested
 
 
@@ -154,10 +154,15 @@ def _holds(one: CSIStorageCapacity, wanted: int) -> bool:
 
 
 def _in_topology(one: CSIStorageCapacity, nodes: Columns, rows: Rows) -> Bools:
-    """A capacity without topology can be reached from nowhere."""
+    """A capacity without topology can be reached from nowhere. By columns: drivers of local disks tell of every node."""
     selector = one.node_topology
     if selector is None:
         return np.zeros(len(nodes.alive[rows]), dtype=np.bool_)
-    places = np.arange(nodes.size)[rows].tolist()
-    reached = [bool(nodes.names[row]) and selectors.matches(selector, nodes.labels_of(row)) for row in places]
-    return np.array(reached, dtype=np.bool_)
+    found: Bools = nodes.alive[rows].copy()
+    for key, value in (selector.match_labels or {}).items():
+        column = nodes.label(key)
+        found &= column.values[rows] == column.id_of(value)
+    for wanted in selector.match_expressions or ():
+        asked = NodeSelectorRequirement(key=wanted.key, operator=wanted.operator, values=wanted.values)
+        found &= requirement(asked, nodes.label(wanted.key))(nodes, rows)
+    return found

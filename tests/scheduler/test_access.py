@@ -17,6 +17,7 @@ from koordinator.errors import ConfigInvalid, Unavailable
 from koordinator.kube.errors import ServerUnavailable
 from koordinator.kube.leader import LeaseTimes
 from koordinator.kube.reviews import ANONYMOUS, Lifetimes, Reviews, User
+from koordinator.scheduler.authorities import CONFIG_MAP, Authorities
 from koordinator.scheduler.certificate import context
 from koordinator.scheduler.options import Access, Election, Headers, Secure
 from scheduler.processes import running
@@ -254,6 +255,27 @@ async def test_authorities_are_found_in_the_cluster(apiserver, tmp_path, authori
     await apiserver.client.create(CONFIG_MAPS, {"metadata": metadata, "data": data}, "kube-system")
     async with calling(apiserver.client, tmp_path) as caller:
         assert (await caller.get("/metrics", cert=authority.client("root", "system:masters")))[0] == 200
+
+
+async def test_an_authority_that_the_cluster_has_replaced_vouches_for_nobody_any_more(apiserver, tmp_path, authority):
+    successor = Authority(tmp_path, "successor")
+    name, namespace = CONFIG_MAP
+    metadata = {"name": name}
+    data = {"client-ca-file": authority.file.read_text()}
+    await apiserver.client.create(CONFIG_MAPS, {"metadata": metadata, "data": data}, namespace)
+    authorities = Authorities(Access(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    await authorities.look_up(apiserver.client)
+
+    def known(certificate):
+        der = x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(serialization.Encoding.DER)
+        return authorities.caller({"subject": ((("commonName", "root"),),)}, der, {})
+
+    before, after = authority.client("root"), successor.client("root")
+    assert known(before).name == "root"
+    await apiserver.client.patch(CONFIG_MAPS, name, {"data": {"client-ca-file": successor.file.read_text()}}, namespace)
+    await authorities.look_up(apiserver.client)
+    assert known(before) is None
+    assert known(after).name == "root"
 
 
 async def test_authorities_that_cannot_be_found_are_tolerated_or_not(apiserver, tmp_path, caplog):

@@ -96,16 +96,17 @@ class Authorities:
     def caller(self, peer: dict[str, Any], certificate: bytes, headers: "CIMultiDictProxy[str]") -> User | None:
         """Who shows this certificate, which TLS has verified; None when that is nobody.
 
-        TLS does not tell which authority it was. Where there are proxies, too, each must have signed the certificate itself.
+        TLS does not tell which authority it was, and goes on to trust those that the cluster has replaced. So where there
+        has been more than one, one of today's must have signed the certificate itself.
         """
         name, groups = _named(peer.get("subject", ()))
-        if self._proxies:
-            if _issued(certificate, self._proxies) and (not self.headers.allowed or name in self.headers.allowed):
-                named = self._named_by_proxy(headers)
-                if named is not None:
-                    return named
-            if not _issued(certificate, self._clients):
-                return None
+        proxy = bool(self._proxies) and (not self.headers.allowed or name in self.headers.allowed)
+        if proxy and _issued(certificate, self._proxies):
+            named = self._named_by_proxy(headers)
+            if named is not None:
+                return named
+        if (self._proxies or len(self._loaded) > 1) and not _issued(certificate, self._clients):
+            return None
         return User(name=name, groups=(*groups, AUTHENTICATED)) if name else None
 
     def _named_by_proxy(self, headers: "CIMultiDictProxy[str]") -> User | None:

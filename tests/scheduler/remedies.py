@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import hypothesis.strategies as st
+import msgspec
 
 from koordinator.api.core import (
     Pod,

@@ -79,9 +79,16 @@ def with_own_names(pod: Pod) -> Pod:
 
 
 def _mentions_old(spec: PodSpec) -> bool:
-    containers = (*spec.containers, *spec.init_containers) if spec.init_containers else spec.containers
-    asked = [part for one in containers for part in (one.resources.requests, one.resources.limits) if part]
-    return any(not OLD_NAMES.keys().isdisjoint(part) for part in (*asked, spec.overhead or ()))
+    """Asked of every pod that comes or changes; hardly any does."""
+    for containers in (spec.containers, spec.init_containers or ()):
+        for one in containers:
+            if _old(one.resources.requests) or _old(one.resources.limits):
+                return True
+    return _old(spec.overhead)
+
+
+def _old(quantities: Quantities | None) -> bool:
+    return quantities is not None and not OLD_NAMES.keys().isdisjoint(quantities)
 
 
 def _changed(pod: Pod, change: Change) -> Pod:

@@ -11,8 +11,8 @@ from koordinator.api.resources import PODS
 from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Bools, Ints
 from koordinator.scheduler.engine.evaluate import INFEASIBLE, Evaluation, Restricted, Totals
-from koordinator.scheduler.engine.framework import CycleState, Diagnosis
-from koordinator.scheduler.engine.hooks import IGNORED_NOMINATIONS, View
+from koordinator.scheduler.engine.framework import Diagnosis
+from koordinator.scheduler.engine.hooks import View
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.whatif import Judge, supposing
@@ -33,22 +33,19 @@ class Chooser:
         self._cluster, self._pod, self._evaluation = cluster, pod, evaluation
         self._columns = cluster.columns
         row_of = self._columns.row_of
-        self._views = {row_of[name]: view for name, view in views.items() if name in row_of}
+        self._views = {row_of[name]: view for name, view in views.items() if name in row_of} if views else {}
         self._profile = profile
         self._judge: Judge | None = None
         self._known: dict[int, bool] = {}
         self._allowed: Bools | None = None
         self._extra: Totals | None = None
         self.ignored: frozenset[str] = frozenset()
+        """Uids of pods whose promised nodes are free for this pod."""
         self._one_pass = cluster.nominator.one_pass and cluster.nominator.any
         self._promised_away: Ints | None = None
         """Per resource on how many nodes it was short for this pod alone."""
         self.blocked: dict[int, list[str]] = {}
         """Rows that would take the pod but for pods promised there (or for their view), and why not."""
-
-    def ignore(self, state: CycleState) -> "Chooser":
-        self.ignored = frozenset(state.get(IGNORED_NOMINATIONS, ()))
-        return self
 
     @property
     def promised(self) -> str:

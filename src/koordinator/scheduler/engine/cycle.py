@@ -241,10 +241,7 @@ class Scheduler:
         judged = self.judged(pod, state)
         if isinstance(judged, Status):
             return self._of_status(judged, state)
-        if pod.profile.simple:
-            refused = preset(judged)
-        else:
-            refused = before_score(pod.profile, judged.state, judged.info) or preset(judged, jobs=self.batch.on)
+        refused = before_score(pod.profile, judged.state, judged.info) or preset(judged, jobs=self.batch.on)
         if isinstance(refused, Plan):
             return self._of_job(pod, refused)
         return judged if refused is None else self._of_status(refused, judged.state)
@@ -252,16 +249,14 @@ class Scheduler:
     def judged(self, pod: QueuedPod, state: CycleState) -> Judged | Status:
         """PreFilter and Filter, with what ``state`` holds already. A Status when they refuse the pod as such."""
         profile = pod.profile
-        info: PodInfo | Status = pod.info if profile.simple else transformed(profile, state, pod.info)
+        info = transformed(profile, state, pod.info)
         if isinstance(info, Status):
             return info
         evaluation = self._evaluators[id(profile)].evaluate(info)
         if isinstance(evaluation, Status):
             return evaluation
         state |= evaluation.state
-        refused = pod_checks(profile, state, info, self.cluster.columns)
-        if refused is None and not profile.simple:
-            refused = after_pre_filter(profile, state, info, evaluation)
+        refused = pod_checks(profile, state, info, self.cluster.columns) or after_pre_filter(profile, state, info, evaluation)
         return refused or Judged(self.cluster, pod, info, state, evaluation)
 
     def _of_job(self, pod: QueuedPod, plan: Plan) -> Diagnosis | None:

@@ -133,10 +133,11 @@ class Evaluation:
         self.position = columns.position
 
     def _compute(self, rows: Rows, kinds: int) -> None:
+        """Mostly for one row: there numpy's methods of arrays cost a call more than its functions."""
         kinds = Change.ALL if kinds & Change.NODE else kinds
         reached = self._filter(rows, kinds)
         was = self.feasible[reached]
-        now = self.columns.alive[reached] & ~self.refused[:, reached].any(axis=0)
+        now = self.columns.alive[reached] & ~np.logical_or.reduce(self.refused[:, reached], axis=0)
         moved = was.tobytes() != now.tobytes()
         self.feasible[reached] = now
         rescaled = self._score(rows, kinds, feasibility_moved=moved)
@@ -144,7 +145,7 @@ class Evaluation:
             rows = self.columns.rows
             now = self.feasible[rows]
             self.best.stale = True
-        total = self.weighted[:, rows].sum(axis=0, dtype=np.int32)
+        total: Totals = np.add.reduce(self.weighted[:, rows], axis=0, dtype=np.int32)
         total[~now] = INFEASIBLE
         self.total[rows] = total
 

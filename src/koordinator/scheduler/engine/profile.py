@@ -83,8 +83,6 @@ class Profile:
         self.pod_plugins = self._of(hooks.PodPlugin)
         self.starters = self._of(hooks.StartPlugin)
         self.patchers = [one for one in self.pre_binds if isinstance(one, hooks.ApplyPatchPlugin)]
-        self.simple = not (self.transformers or self.score_transformers or self.views or self.finders or self.preferers)
-        """Whether nothing but the native points decides where a pod goes."""
 
     def _of(self, point: type[P]) -> list[P]:
         named = None if self.points is None else self.points.get(fw.POINTS.get(point, ""))

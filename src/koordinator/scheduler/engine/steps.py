@@ -12,7 +12,7 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.columns import Columns
 from koordinator.scheduler.engine.evaluate import Evaluation, Restricted
 from koordinator.scheduler.engine.framework import Code, CycleState, Diagnosis, Plugin, PluginFailed, Status
-from koordinator.scheduler.engine.hooks import PHASE, POST_FILTER, Plan, View
+from koordinator.scheduler.engine.hooks import IGNORED_NOMINATIONS, PHASE, POST_FILTER, Plan, View
 from koordinator.scheduler.engine.pod import PodInfo
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.queued import QueuedPod
@@ -45,7 +45,9 @@ class Judged:
         self, cluster: Cluster, pod: QueuedPod, info: PodInfo, state: CycleState, evaluation: Evaluation | Restricted
     ) -> None:
         self.pod, self.info, self.state, self.evaluation = pod, info, state, evaluation
-        self.chooser = Chooser(cluster, pod.profile, info, evaluation, self._views()).ignore(state)
+        self.chooser = Chooser(cluster, pod.profile, info, evaluation, self._views() if pod.profile.views else {})
+        if IGNORED_NOMINATIONS in state:
+            self.chooser.ignored = frozenset(state[IGNORED_NOMINATIONS])
         self.row: int | None = None
         self.reasons: dict[str, int] = {}
         """Why extenders refused nodes."""
@@ -127,9 +129,10 @@ def preset(judged: Judged, *, jobs: bool = False) -> Status | Plan | None:
     for preferer in profile.preferers:
         only = judged.evaluation.compiled.only
         names = run(preferer, "PreferNodesPlugin", preferer.prefer_nodes, judged.state, only)
-        judged.row = next((row_of[name] for name in names if chooser.fits_on(name)), None)
-        if judged.row is not None:
-            return None
+        for name in names:
+            if chooser.fits_on(name):
+                judged.row = row_of[name]
+                return None
     promised = chooser.promised
     if promised and chooser.fits_on(promised):
         judged.row = row_of[promised]

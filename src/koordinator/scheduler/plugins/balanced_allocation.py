@@ -32,7 +32,7 @@ class NodeResourcesBalancedAllocation(PreScorePlugin, ScorePlugin):
     def score(self, state: CycleState, pod: PodInfo, nodes: Columns, rows: Rows) -> Ints:
         scored: Asked = state[self.name]
         capacity, wanted = totals(nodes.requested, scored, nodes, rows)
-        if capacity.shape[1] == 2 and capacity.all():
+        if capacity.shape[1] == 2 and np.count_nonzero(capacity) == capacity.size:
             shares = np.minimum(wanted / capacity, 1.0)
             spread = np.abs(shares[:, 0] - shares[:, 1]) / 2
         else:

@@ -137,7 +137,7 @@ class NodeResourcesFit(PreFilterPlugin, FilterPlugin, ScorePlugin):
         need = self._current(state, pod, nodes).need
         allocatable = nodes.allocatable[rows]
         short = (need > allocatable - nodes.requested[rows]) & (need > 0)
-        if not short.any():
+        if not np.count_nonzero(short):  # mostly asked of a single row, where any() takes several times as long
             return np.zeros(len(allocatable), dtype=np.int64)
         codes = short @ _bits(nodes.width)
         codes[(need > allocatable).any(axis=1)] |= UNRESOLVABLE
@@ -234,7 +234,7 @@ def most_allocated(capacity: Ints, wanted: Ints, weights: Ints) -> Ints:
 
 
 def _weighted(scores: Ints, capacity: Ints, weights: Ints) -> Ints:
-    if capacity.all():
+    if np.count_nonzero(capacity) == capacity.size:  # as all(), in a third of its time for a single row
         weighted: Ints = scores @ weights // max(int(weights.sum()), 1)
         return weighted
     counted = (capacity > 0) * weights

@@ -1,7 +1,10 @@
+import weakref
+
 import pytest
 
+from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.pod import SCHEDULER_NAME_LABEL, PodReader, scheduler_name
-from scheduler.builders import READER, info, pod
+from scheduler.builders import READER, info, node, pod
 
 
 def test_pods_that_differ_only_in_name_node_and_foreign_labels_share_a_template():
@@ -12,13 +15,27 @@ def test_pods_that_differ_only_in_name_node_and_foreign_labels_share_a_template(
     assert reader.read(pod(cpu="1", labels={"koordinator.sh/qosClass": "BE"})).template is not first.template
 
 
-def test_a_forgotten_template_is_made_again():
+def test_a_template_stays_as_long_as_somebody_has_it_however_many_there_are():
     reader = PodReader(remembered=1)
     first = reader.read(pod(cpu="1")).template
     reader.read(pod(cpu="2"))
-    again = reader.read(pod(cpu="1")).template
-    assert again is not first
-    assert again.requests == first.requests
+    assert reader.read(pod(cpu="1")).template is first
+
+
+def test_a_template_that_nobody_has_any_more_is_forgotten_after_some_others():
+    reader = PodReader(remembered=1)
+    first = weakref.ref(reader.read(pod(cpu="1")).template)
+    assert first() is not None
+    reader.read(pod(cpu="2"))
+    assert first() is None
+
+
+def test_a_pod_that_is_seen_again_is_no_news_though_many_others_are_unlike_it():
+    reader, cluster = PodReader(remembered=1), Cluster()
+    cluster.set_node(node("a"))
+    one, other = pod(cpu="1"), pod(cpu="2")
+    assert all(cluster.place(reader.read(each), "a") for each in (one, other))
+    assert not any(cluster.place(reader.read(each), "a") for each in (one, other))
 
 
 def test_scores_count_what_a_container_does_not_mention():

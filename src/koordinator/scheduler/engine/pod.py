@@ -4,6 +4,8 @@ Pods of one workload differ in little that scheduling reads. ``PodReader`` recog
 quantities are parsed, vectors made and signatures taken once per template and not once per pod.
 """
 
+import weakref
+from collections import deque
 from collections.abc import Hashable
 from operator import attrgetter
 from typing import Any
@@ -28,7 +30,7 @@ _encode = msgspec.msgpack.Encoder().encode
 class Template:
     """What pods of one template share."""
 
-    __slots__ = ("_nonzero", "_vector", "limits", "nonzero", "notes", "requests")
+    __slots__ = ("__weakref__", "_nonzero", "_vector", "limits", "nonzero", "notes", "requests")
 
     def __init__(self, pod: Pod) -> None:
         self.requests: Amounts = {**pod_requests(pod), PODS: 1}
@@ -73,21 +75,24 @@ class PodInfo:
 
 
 class PodReader:
-    """Makes PodInfos. Raises ValueError, naming resource and reason, for a pod whose quantities cannot be read."""
+    """Makes PodInfos. Raises ValueError, naming resource and reason, for a pod whose quantities cannot be read.
+
+    Guarantee: as long as a pod of a template is known, pods like it get that very template, however many others there are. So
+    ``is`` tells whether a pod has changed in what scheduling reads.
+    """
 
     def __init__(self, remembered: int = 4096) -> None:
-        self._templates: dict[Hashable, Template] = {}
-        self._remembered = remembered
+        """``remembered``: so many templates stay although all their pods have gone; the next job may be of the same kind."""
+        self._templates: weakref.WeakValueDictionary[Hashable, Template] = weakref.WeakValueDictionary()
+        self._recent: deque[Template] = deque(maxlen=remembered)
 
     def read(self, pod: Pod) -> PodInfo:
         counted = as_counted(pod) if pod.status.container_statuses else pod
         key = template_key(counted)
         template = self._templates.get(key)
         if template is None:
-            template = Template(counted)
-            if len(self._templates) >= self._remembered:
-                del self._templates[next(iter(self._templates))]
-            self._templates[key] = template
+            template = self._templates[key] = Template(counted)
+            self._recent.append(template)
         return PodInfo(pod, template)
 
 

@@ -102,7 +102,7 @@ class Scheduler:
         if "ResizePod" not in gates:
             for profile in self.profiles.values():
                 profile.resizes = []
-        self._evaluators = {id(profile): Evaluator(profile, cluster.columns) for profile in self.profiles.values()}
+        self._evaluators = {profile: Evaluator(profile, cluster.columns) for profile in self.profiles.values()}
         self._random = Random(seed)  # noqa: S311 — spreading ties needs no secrecy
         self.submit: Callable[[Binding], None] = lambda _: None
         self.chosen: Callable[[QueuedPod, Evaluation | Restricted, int], None] = lambda *_: None
@@ -197,11 +197,11 @@ class Scheduler:
 
     def evaluation(self, info: PodInfo, profile: Profile) -> Evaluation | Restricted | Status:
         """What all nodes have to say to a pod at this moment. Raises PluginFailed."""
-        return self._evaluators[id(profile)].evaluate(info)
+        return self._evaluators[profile].evaluate(info)
 
     def forget_evaluations(self, profile: Profile) -> None:
         """The profile judges differently from now on; pods that it has refused are tried again."""
-        self._evaluators[id(profile)] = Evaluator(profile, self.cluster.columns)
+        self._evaluators[profile] = Evaluator(profile, self.cluster.columns)
         self.queue.on_event(ClusterEvent(Happening.ANYTHING))
 
     # -- the steps -----------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ class Scheduler:
         info = transformed(profile, state, pod.info)
         if isinstance(info, Status):
             return info
-        evaluation = self._evaluators[id(profile)].evaluate(info)
+        evaluation = self._evaluators[profile].evaluate(info)
         if isinstance(evaluation, Status):
             return evaluation
         state |= evaluation.state

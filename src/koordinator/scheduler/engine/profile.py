@@ -153,7 +153,7 @@ class Profile:
         """
         if not self._alike or not rejected_by or not rejected_by <= self._alike:
             return None
-        return id(self), self.signature(pod), pod.priority
+        return self, self.signature(pod), pod.priority
 
     def _refusing_alike(self) -> frozenset[str]:
         """Plugins that can only have refused a pod by what its signature tells."""

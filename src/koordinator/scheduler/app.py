@@ -99,7 +99,16 @@ class App:
         self.binder = Binder(self.scheduler.bound, self.scheduler.bind_failed, options.bind_concurrency)
         self.scheduler.submit, self.binder.obstacle = self.binder.submit, self.scheduler.obstacle
         self.feed = Feed(self.scheduler, self.reporter)
-        debug = options.debug
+        self._look_on(options)
+        self.life = Life(self)
+        self.auditor = self._auditing(options.auditor, handles) if options.auditor is not None else None
+        self.network = self._knowing_the_network(handles) if options.network_topology else None
+        self.https_address: tuple[str, int] | None = None
+        self.http_address: tuple[str, int] | None = None
+
+    def _look_on(self, options: SchedulerOptions) -> None:
+        """Those who explain, trace and time what the scheduler does."""
+        debug, clock = options.debug, self.clock
         self.flags = Flags(debug.top_scores, debug.filters, debug.diagnosis, debug.diagnosis_blocking, debug.verbosity)
         self.explainer = Explainer(self.scheduler, clock.monotonic)
         self.explainer.percentages = percentages(self.reading.configuration)
@@ -107,12 +116,7 @@ class App:
         self.scheduler.chosen, self.reporter.trace = self.trace.chosen, self.trace
         self.monitor = self.reporter.monitor = Monitor(clock.monotonic, options.scheduling_timeout, options.monitor_period)
         self.monitor.on_its_way = self.queue.__contains__
-        self.explanations = Explanations(store, self.explainer, clock, lambda: self.leading)
-        self.life = Life(self)
-        self.auditor = self._auditing(options.auditor, handles) if options.auditor is not None else None
-        self.network = self._knowing_the_network(handles) if options.network_topology else None
-        self.https_address: tuple[str, int] | None = None
-        self.http_address: tuple[str, int] | None = None
+        self.explanations = Explanations(self.store, self.explainer, clock, lambda: self.leading)
 
     def _connect(self, handles: Sequence[Handle]) -> None:
         """Plugins were made first: now there is somebody to talk to."""

@@ -4,15 +4,17 @@ import asyncio
 import itertools
 
 import hypothesis.strategies as st
+import msgspec
 import numpy as np
 from hypothesis import given, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from koordinator.api.registry import RESOURCE_CLAIMS
 from koordinator.scheduler.engine.evaluate import Evaluator
 from koordinator.scheduler.engine.framework import Status
 from koordinator.scheduler.plugins.dynamic_resources.asks import Refused, read
 from koordinator.scheduler.plugins.dynamic_resources.search import Search
+from koordinator.scheduler.plugins.dynamic_resources.stock import DeviceId
 from scheduler import builders
 from scheduler import devices as d
 from scheduler.devices import DRIVER, World
@@ -193,6 +195,7 @@ class NeverTwice(RuleBasedStateMachine):
     def pod_of(self, name):
         return self.here.reader.read(self.pods[name])
 
+    @precondition(lambda self: len(self.pods) < 5)
     @rule(count=st.integers(1, 2))
     def a_pod_comes(self, count):
         name = f"c{next(self.numbers)}"
@@ -234,10 +237,23 @@ class NeverTwice(RuleBasedStateMachine):
             self.run(self.here.store.patch(RESOURCE_CLAIMS, claim.name, body, "default", subresource="status"))
             self.note(claim.name)
 
+    @rule(pick=st.integers(0, 3))
+    def somebody_labels_the_claim_of_a_placed_pod(self, pick):
+        if not self.states:
+            return
+        name = sorted(self.states)[pick % len(self.states)]
+        body = {"metadata": {"labels": {"number": str(next(self.numbers))}}}
+        self.run(self.here.store.patch(RESOURCE_CLAIMS, name, body, "default"))
+        self.note(name)
+
+    @rule(count=st.integers(1, 4))
+    def the_scheduler_hears(self, count):
+        self.here.tell(*self.late[:count])
+        del self.late[:count]
+
     @rule()
-    def the_scheduler_hears(self):
-        if self.late:
-            self.here.tell(self.late.pop(0))
+    def the_watch_has_a_gap(self):
+        self.late = self.stored()
 
     @rule(count=st.integers(0, 3))
     def a_driver_publishes(self, count):
@@ -254,6 +270,28 @@ class NeverTwice(RuleBasedStateMachine):
         self.late.append(self.loop.run_until_complete(self.here.store.get(RESOURCE_CLAIMS, name, "default")))
 
     @invariant()
+    def no_device_is_kept_for_nothing(self):
+        """Who has devices is being placed, or has been seen with them, or is about to be heard of."""
+        if not hasattr(self, "here"):
+            return
+        placed = {self.here.stock.claims.get(f"default/{name}").metadata.uid for name in self.states}
+        seen = {claim.metadata.uid for claim in self.here.stock.claims.items.values() if claim.status.allocation is not None}
+        heard = {claim.metadata.uid for claim in self.late}
+        assert set().union(*self.here.stock.users.values()) <= placed | seen | heard
+
+    @invariant()
+    def what_was_decided_or_written_is_taken(self):
+        if not hasattr(self, "here"):
+            return
+        found = [(claim.metadata.uid, msgspec.to_builtins(claim.status.allocation)) for claim in self.stored()]
+        for state, _ in self.states.values():
+            if "written" not in state:
+                found += state["DynamicResources/decided"].allocations.items()
+        for uid, allocation in found:
+            for one in allocation["devices"]["results"] if allocation else ():
+                assert uid in self.here.stock.users[DeviceId(one["driver"], one["pool"], one["device"])]
+
+    @invariant()
     def no_device_has_two_claims(self):
         if not hasattr(self, "here"):
             return
@@ -267,5 +305,5 @@ class NeverTwice(RuleBasedStateMachine):
         assert all(len(users) == 1 for users in self.here.stock.users.values())
 
 
-NeverTwice.TestCase.settings = settings(max_examples=200, stateful_step_count=30)
+NeverTwice.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 TestNeverTwice = NeverTwice.TestCase

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10, what: str = "") -> None:
+def eventually(condition: Callable[[], object], seconds: float = 30, what: str = "") -> None:
     """Poll until the condition holds; AssertionError at the deadline."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -15,7 +15,7 @@ def eventually(condition: Callable[[], object], seconds: float = 10, what: str =
         time.sleep(0.01)
 
 
-async def until(condition: Callable[[], object | Awaitable[object]], seconds: float = 10, what: str = "") -> None:
+async def until(condition: Callable[[], object | Awaitable[object]], seconds: float = 30, what: str = "") -> None:
     """Poll until the (possibly asynchronous) condition holds; AssertionError at the deadline."""
     deadline = time.monotonic() + seconds
     while True:

@@ -1,6 +1,5 @@
 """The process: HTTPS, hand-over, changed configuration files, and an API that is gone for five minutes."""
 
-import asyncio
 import contextlib
 
 import pytest

@@ -159,7 +159,7 @@ class Follower:
     def verdicts(self, pod):
         """By plugin (empty: all together) a text, or reasons and points by node. Kept between calls, as in a cycle."""
         info = self.feed.reader.read(pod)
-        found = {"": self._said(self.scheduler._evaluators[id(self.profile)], info)}
+        found = {"": self._said(self.scheduler._evaluators[self.profile], info)}
         for name, plugin in self.profile.plugins.items():
             if isinstance(plugin, FilterPlugin | ScorePlugin):
                 found[name] = self._said(self._evaluator(name, plugin), info)

@@ -112,6 +112,21 @@ def test_what_would_make_a_node_take_the_pod():
     assert advice(here, d.claim("odd", d.exactly(), constraints=[rule])) == [(text, "")]
 
 
+def test_devices_that_must_have_something_in_common_are_counted_by_that():
+    here = World("n1")
+    devices = [d.device(f"d{place}", numa=place // 3) for place in range(5)]
+    here.tell(d.class_("gpu"), d.slice_("n1", devices))
+    rule = [{"matchAttribute": f"{DRIVER}/numa"}]
+    same = f"with the same {DRIVER}/numa"
+    assert advice(here, d.claim("four", d.exactly(count=4), constraints=rule)) == [
+        (f"1 device of class gpu more on n1 {same}", "3 of 3 free, 4 wanted")
+    ]
+    assert given(here, d.claim("two", d.exactly(count=2))) == [("r0", "d0"), ("r0", "d1")]
+    assert advice(here, d.claim("three", d.exactly(count=3), constraints=rule)) == [
+        (f"1 device of class gpu more on n1 {same}", "2 of 2 free, 3 wanted")
+    ]
+
+
 def test_who_has_what_on_a_node():
     here = world("n1")
     assert given(here, d.claim("a", d.exactly())) == [("r0", "d0")]

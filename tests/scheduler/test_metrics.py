@@ -10,9 +10,12 @@ from koordinator.clock import ManualClock
 from koordinator.kube.metrics import Histogram
 from koordinator.scheduler.app import App, SchedulerOptions
 from koordinator.scheduler.collector import registry_of
+from koordinator.scheduler.engine.binding import Binding
 from koordinator.scheduler.engine.framework import SKIP, Code, PreFilterResult, Status
 from koordinator.scheduler.engine.meter import EVERY, Meter, Stopwatch, evaluations, watched
+from koordinator.scheduler.engine.queued import QueuedPod
 from koordinator.scheduler.metrics import Metrics, job_size
+from scheduler.builders import READER, pod
 from scheduler.processes import add_node, add_pod, bound, running
 from waiting import until
 
@@ -81,6 +84,20 @@ def test_a_part_adds_numbers_of_its_own_and_all_begin_anew():
 def test_a_plugin_is_given_the_metrics_of_its_scheduler():
     app = App(None, SchedulerOptions(), ManualClock())
     assert {plugin.meter.profile for plugin in app.profile.plugins.values()} == {app.profile.name}
+
+
+def test_waits_at_permit_are_counted_as_they_end():
+    app = App(None, SchedulerOptions(), ManualClock())
+    pods = [QueuedPod(READER.read(pod()), app.profile, 0.0) for _ in range(2)]
+    for one in pods:
+        app.scheduler.waiting.add(Binding(one, {}, "n"), {"Gang": 60.0})
+    app.clock.advance(2.5)
+    app.scheduler.submit = lambda _: None
+    app.scheduler.waiting.allow(pods[0].info.uid, "Gang")
+    app.scheduler.waiting.reject(pods[1].info.uid, "Gang", "no")
+    lines = shown(app)
+    for result in ("Success", "Unschedulable"):
+        assert f'scheduler_permit_wait_duration_seconds_sum{{result="{result}"}} 2.5' in lines
 
 
 def test_labels_of_attempts_end_at_fifteen():

@@ -91,6 +91,7 @@ class App:
         self.extenders = extenders_of(self.reading.configuration, self.profiles, cluster)
         self.queue = SchedulingQueue(clock.monotonic, timings_of(self.reading.configuration, options))
         self.scheduler = Scheduler(cluster, self.queue, self.profiles, self.reporter, options.seed, options.gates)
+        self.scheduler.waiting.ended = self.metrics.waited
         self.scheduler.extenders, self.scheduler.ask_extenders = self.extenders.all, self.extenders.ask
         self.scheduler.batch.stats = BatchStats(self.metrics)
         text = "Taking the pod out of the queue that a plugin wants next."

@@ -44,14 +44,9 @@ class Collector:
 
     def _take_over(self) -> None:
         """What others have noted down for us since the last scrape."""
-        metrics, waiting = self._app.metrics, self._app.scheduler.waiting
-        for how, seconds in waiting.ended.items():
-            for one in seconds:
-                metrics.permit_wait.observe(("Success" if how == "allowed" else "Unschedulable",), one)
-        waiting.ended.clear()
         for plugin in self._preemptions():
             for victims in plugin.evicted.elements():
-                metrics.victims.observe((), victims)
+                self._app.metrics.victims.observe((), victims)
             plugin.evicted.clear()
 
     def _plugins(self) -> "Iterator[Plugin]":

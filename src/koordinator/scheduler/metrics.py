@@ -111,6 +111,10 @@ class Metrics:
         self.evaluated_nodes.observe((), evaluated)
         self.feasible_nodes.observe((), feasible)
 
+    def waited(self, how: str, seconds: float) -> None:
+        """A pod has waited at Permit, and was allowed to go on or was not."""
+        self.permit_wait.observe(("Success" if how == "allowed" else "Unschedulable",), seconds)
+
     def bound(self, attempts: int, seconds: float) -> None:
         self.sli_duration.observe((str(attempts) if attempts < MOST_ATTEMPTS else f"{MOST_ATTEMPTS}+",), seconds)
         self.attempts_per_pod.observe((), attempts)

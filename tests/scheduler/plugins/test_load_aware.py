@@ -1,6 +1,7 @@
 """LoadAwareScheduling beyond its vectors: time, moves, thresholds, bad input, and sums that follow every change."""
 
 import hypothesis.strategies as st
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,6 +94,24 @@ def test_a_binding_time_learnt_later_replaces_the_time_of_the_decision():
     placed.status.conditions = [Condition(type="PodScheduled", status="True", last_transition_time=format_time(at))]
     world.cluster.place(READER.read(placed), "n1")
     assert world.plugin.ledgers["n1"].pods[placed.metadata.uid].timestamp == at
+
+
+def test_a_pod_that_is_initialized_after_it_was_bound_has_another_deadline():
+    args = LoadAwareArgs(estimated_seconds_after_pod_scheduled=30, estimated_seconds_after_initialized=300)
+    world = World([node("n1", cpu="10")], args)
+    placed, at = pod("p", cpu="1"), world.clock.now()
+    bound = Condition(type="PodScheduled", status="True", last_transition_time=format_time(at))
+    placed.status.conditions = [bound]
+    world.cluster.place(READER.read(placed), "n1")
+    world.clock.advance(120)
+    mine = PodMetricInfo(name="p", namespace="default", pod_usage=ResourceMap(resources={"cpu": "100m"}))
+    world.report(cpu="1", pods=[mine])
+    assert world.plugin.ledgers["n1"].node_delta[0] == 0
+    ready = Condition(type="Initialized", status="True", last_transition_time=format_time(at + 100))
+    placed = msgspec.structs.replace(placed, status=msgspec.structs.replace(placed.status, conditions=[bound, ready]))
+    world.cluster.place(READER.read(placed), "n1")
+    assert world.plugin.ledgers["n1"].pods[placed.metadata.uid].deadline == at + 400
+    assert world.plugin.ledgers["n1"].node_delta[0] == 750
 
 
 def test_a_binding_time_that_changes_no_sum_moves_nothing():

@@ -261,7 +261,8 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
     def object_set(self, metric: Any) -> None:
         """A usage report. Raises ValueError when it cannot be read; the one before it stays in force."""
         if isinstance(metric, NodeMetric):
-            self._ledger(metric.name).set_report(read_report(metric, self.dimensions))
+            report = read_report(metric, self.dimensions)
+            self._ledger(metric.name).set_report(report)
             self._write(metric.name)
 
     def object_deleted(self, metric: Any) -> None:
@@ -285,14 +286,14 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             self._write(node)
 
     def pod_updated(self, info: PodInfo, node: str) -> None:
-        """The binding's time, once known, replaces the time of our decision; mostly that changes no sum."""
+        """The binding's time, once known, replaces that of our decision; being initialized moves the deadline. Mostly no sum."""
         ledger = self._ledger(node)
         before = ledger.pods.get(info.uid)
-        scheduled = scheduled_at(info.pod)
         if before is None:
             self.pod_placed(info, node)
-        elif scheduled is not None and scheduled != before.timestamp:
-            placed = self._placed(info)
+            return
+        placed = self._placed(info, before.timestamp)
+        if (placed.timestamp, placed.deadline) != (before.timestamp, before.deadline):
             ledger.put(info.uid, placed)
             if placed.share != before.share:
                 self._write(node)
@@ -339,12 +340,14 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
         if ledger.empty:
             del self.ledgers[node]
 
-    def _placed(self, info: PodInfo) -> PlacedPod:
+    def _placed(self, info: PodInfo, since: float | None = None) -> PlacedPod:
+        """``since`` when it was placed, as far as we know: now, or when we did it."""
         prod, estimate = self._profile(info)
         scheduled = scheduled_at(info.pod)
-        timestamp = self._clock.now() if scheduled is None else scheduled
-        deadline = self.estimator.deadline(info.pod, timestamp)
-        return PlacedPod(info.key, prod, timestamp, estimate if any(estimate) else None, deadline)
+        if scheduled is None:
+            scheduled = self._clock.now() if since is None else since
+        deadline = self.estimator.deadline(info.pod, scheduled)
+        return PlacedPod(info.key, prod, scheduled, estimate if any(estimate) else None, deadline)
 
     def _profile(self, info: PodInfo) -> tuple[bool, tuple[int, ...]]:
         """Whether the pod is prod, and its estimate: the same for all pods of its template."""

@@ -1,7 +1,10 @@
 """What is noted on templates belongs to who noted it, also when templates live longer: identities may be used again."""
 
 import gc
+import weakref
 
+from koordinator.api.core import Affinity, PodAffinity, PodAffinityTerm
+from koordinator.api.meta import LabelSelector
 from koordinator.clock import ManualClock
 from koordinator.scheduler.catalogue import built_in
 from koordinator.scheduler.config.args import NodeAffinityArgs
@@ -12,6 +15,7 @@ from koordinator.scheduler.engine.framework import Plugin
 from koordinator.scheduler.engine.pod import PodReader
 from koordinator.scheduler.engine.profile import Profile
 from koordinator.scheduler.engine.residents import Residents
+from koordinator.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from koordinator.scheduler.plugins.load_aware.args import LoadAwareArgs, defaulted
 from koordinator.scheduler.plugins.load_aware.plugin import LoadAwareScheduling
 from koordinator.scheduler.plugins.node_affinity import NodeAffinity
@@ -99,3 +103,23 @@ def test_affinity_that_is_added_by_new_arguments_counts_for_pods_known_before():
     profile.set_weights({})
     compiled = Compiled(profile, one, columns)
     assert (plugin.filter(compiled.state, one, columns, columns.rows) == 0).tolist() == [False, True]
+
+
+def test_what_a_signature_names_lives_as_long_as_the_signature():
+    """Pods wait in groups by their signature for longer than anybody keeps what was worked out for it."""
+    cluster = Cluster()
+    plugin = InterPodAffinity(cluster)
+    cluster.set_node(node("a"))
+    away = PodAffinityTerm(label_selector=LabelSelector(match_labels={"app": "x"}), topology_key="zone")
+    apart = Affinity(pod_anti_affinity=PodAffinity(required_during_scheduling_ignored_during_execution=[away]))
+    reader = PodReader(remembered=0)
+    resident = reader.read(pod(labels={"app": "y"}, affinity=apart))
+    cluster.place(resident, "a")
+    signature = plugin.individual(reader.read(pod(labels={"app": "x"})))
+    features = [weakref.ref(one) for one in plugin.residents.caring("default", {"app": "x"})]
+    assert features
+    cluster.remove(resident.uid)
+    del resident
+    gc.collect()
+    assert signature
+    assert all(one() is not None for one in features)

@@ -90,7 +90,7 @@ class _Ask(NamedTuple):
     own: bool
     """Whether the pod is of those it wants to be near."""
     features: list[Feature]
-    """Kept so that their identity, which is part of the signature, stays theirs."""
+    """Of existing pods whose terms mean the pod."""
     reached: _Reached
 
 
@@ -124,14 +124,14 @@ class InterPodAffinity(PreFilterPlugin, FilterPlugin, PreScorePlugin, ScorePlugi
         if pod.pod.spec.affinity is None and not self.residents.anybody_cares:
             return None
         theirs = self.residents.caring(pod.namespace, pod.pod.metadata.labels)
-        ids = frozenset(map(id, theirs)) if theirs else None
+        meaning = frozenset(theirs) if theirs else None
         try:
             wants = self._wants(pod)
         except ValueError as err:
             return str(err)  # PreFilter says so
         if wants is NO_WANTS:
-            return ids
-        return ids, self._meant(wants, pod), None if _WANTS in pod.template.notes else wants
+            return meaning
+        return meaning, self._meant(wants, pod), None if _WANTS in pod.template.notes else wants
 
     def _meant(self, wants: Wants, pod: PodInfo) -> bool:
         """Whether the pod meets all its own affinity terms."""

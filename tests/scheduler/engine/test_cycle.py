@@ -291,3 +291,29 @@ def test_a_bug_that_one_pod_runs_into_stops_nobody_else_and_costs_no_room(caplog
     assert world.story.refused == {"bad": "0/1 nodes are available: 1 no."}
     assert world.placements == {"good": "a"}
     assert len(world.queue) == 3
+
+
+class Curious:
+    """An extender that wants to be asked about everybody."""
+
+    name = "curious"
+
+    def wants(self, pod):
+        return True
+
+
+async def test_an_answer_about_a_pod_that_has_gone_meanwhile_is_nothing_to_tell_of():
+    world = World().nodes(node("a"))
+
+    async def unreachable(*_):
+        raise ConnectionError("extender is down")
+
+    world.scheduler.extenders, world.scheduler.ask_extenders = [Curious()], unreachable
+    for name in ("gone", "stays"):
+        one = READER.read(pod(name, cpu="1"))
+        world.scheduler.add_pending(one, "koord-scheduler")
+        world.scheduler.schedule_one()
+        if name == "gone":
+            world.scheduler.gone(one.uid)
+        await world.scheduler.waiting_for
+    assert world.story.errors == {"stays": "extender is down"}

@@ -175,8 +175,9 @@ class Scheduler:
         try:
             verdict = await question
         except Exception as err:  # noqa: BLE001 — whatever an extender does concerns this pod alone
-            log.warning("pod %s: %s", pod.info.key, err)
-            self.fail(pod, str(err))
+            if self.queue.get(pod.info.uid) is pod:
+                log.warning("pod %s: %s", pod.info.key, err)
+                self.fail(pod, str(err))
             return
         self._guarded(pod, lambda: self._decide_with(pod, verdict))
 

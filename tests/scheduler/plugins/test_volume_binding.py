@@ -92,6 +92,15 @@ def test_waiting_claims_take_volumes_that_exist_or_can_be_made():
     assert world.reasons(using("data")) == {"n1": [], "n2": [], "n3": [UNMATCHED]}
 
 
+def test_a_free_volume_that_moves_is_found_where_it_is_now():
+    world = World()
+    world.known.classes.object_set(storage_class(provisioner="kubernetes.io/no-provisioner"))
+    world.known.claims.object_set(claim())
+    for zone, there in (("a", "n1"), ("b", "n2")):
+        world.known.volumes.object_set(volume("pv", zone=zone))
+        assert [name for name, why in world.reasons(using("data")).items() if not why] == [there]
+
+
 def test_drivers_that_tell_their_capacity_must_have_room():
     world = World()
     world.known.claims.object_set(claim())

@@ -286,7 +286,7 @@ class LoadAwareScheduling(PreFilterPlugin, FilterPlugin, ScorePlugin, WatchPlugi
             self._write(node)
 
     def pod_updated(self, info: PodInfo, node: str) -> None:
-        """The binding's time, once known, replaces that of our decision; being initialized moves the deadline. Mostly no sum."""
+        """The time of binding, once known, replaces that of our decision; being initialized moves the deadline."""
         ledger = self._ledger(node)
         before = ledger.pods.get(info.uid)
         if before is None:

@@ -25,6 +25,7 @@ from koordinator.scheduler.engine.cluster import Cluster
 from koordinator.scheduler.engine.events import Happening
 from koordinator.scheduler.engine.objects import Objects
 from koordinator.scheduler.engine.pod import PodInfo
+from koordinator.scheduler.plugins.selectors import Match
 
 
 class ClaimRef(NamedTuple):
@@ -111,6 +112,8 @@ class Volumes:
         """Volumes that nobody has claimed, by class: few, where volumes are made when they are needed."""
         self.reserved: dict[str, dict[str, PersistentVolume]] = {}
         """Volumes by the key of the claim that they name."""
+        self.reach: dict[str, tuple[PersistentVolume, Match]] = {}
+        """Which nodes a volume can be used on, as far as somebody asked."""
         self.volumes.hearing.append(self._sort_volume)
         self._sorted: dict[str, tuple[dict[str, dict[str, PersistentVolume]], str]] = {}
 
@@ -120,6 +123,7 @@ class Volumes:
             del shelves[key][volume.name]
             if not shelves[key]:
                 del shelves[key]
+        self.reach.pop(volume.name, None)
         ref = volume.spec.claim_ref
         if ref is not None or not there:
             self.promised.clear(volume.name)  # the API server's word stands for the promise from now on

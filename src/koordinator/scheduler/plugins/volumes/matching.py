@@ -16,7 +16,7 @@ from koordinator.api.storage import (
     TopologyTerm,
 )
 from koordinator.scheduler.engine.columns import Bools, Columns, Ints, Rows
-from koordinator.scheduler.plugins.selectors import requirement, terms
+from koordinator.scheduler.plugins.selectors import Match, everything, requirement, terms
 from koordinator.scheduler.plugins.volumes.known import Volumes, capacity, requested
 
 
@@ -35,11 +35,21 @@ class Outcome(NamedTuple):
 
 def reachable(volume: PersistentVolume, nodes: Columns, rows: Rows) -> Bools:
     """The nodes that a volume can be used on."""
+    return _match(volume, nodes)(nodes, rows)
+
+
+def _match(volume: PersistentVolume, nodes: Columns) -> Match:
     affinity = volume.spec.node_affinity
     required: NodeSelector | None = affinity.required if affinity is not None else None
-    if required is None:
-        return np.ones(len(nodes.alive[rows]), dtype=np.bool_)
-    return terms(required.node_selector_terms, nodes)(nodes, rows)
+    return everything if required is None else terms(required.node_selector_terms, nodes)
+
+
+def _reach(known: Volumes, volume: PersistentVolume, nodes: Columns) -> Match:
+    """Worked out once for a volume that may be offered to many pods: local disks are as many as nodes."""
+    kept = known.reach.get(volume.name)
+    if kept is None or kept[0] is not volume:
+        kept = known.reach[volume.name] = volume, _match(volume, nodes)
+    return kept[1]
 
 
 def suitable(known: Volumes, claim: PersistentVolumeClaim) -> list[PersistentVolume]:
@@ -81,18 +91,17 @@ def outcome(known: Volumes, claims: Sequence[PersistentVolumeClaim], nodes: Colu
     count = len(nodes.alive[rows])
     unmatched, no_room = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
     candidates, choices, lacking, makeable = [], [], [], []
-    taken: list[tuple[str, Bools]] = []
+    taken: dict[str, Bools] = {}
     for claim in claims:
         chosen = np.full(count, -1, dtype=np.int64)
         volumes = [] if known.selected_node(claim) else suitable(known, claim)
         for place, volume in enumerate(volumes):
-            free = (chosen < 0) & reachable(volume, nodes, rows)
-            for name, where in taken:
-                if name == volume.name:
-                    free &= ~where
+            free = (chosen < 0) & _reach(known, volume, nodes)(nodes, rows)
+            if (where := taken.get(volume.name)) is not None:
+                free &= ~where
             if free.any():
                 chosen[free] = place
-                taken.append((volume.name, free))
+                taken[volume.name] = free if where is None else free | where
         made, room = _provisionable(known, claim, nodes, rows)
         none = (chosen < 0) & ~(made & room)
         first = none & ~(unmatched | no_room)  # the first claim that goes without gives the reason

@@ -180,8 +180,11 @@ def test_a_rollout_is_scaled_in_the_middle_followed_and_undone(user):
     eventually(lambda: sets() == [8, 12], 20, "both templates to grow in proportion")
     user.run("rollout", "undo", "deployment/web", "-n", space)
     user.run("rollout", "status", "deployment/web", "-n", space, "--timeout=30s")
-    images = [one["spec"]["containers"][0]["image"] for one in user.items("pods", "-n", space)]
-    assert images.count("v1") == 16
+
+    def images():
+        return Counter(one["spec"]["containers"][0]["image"] for one in user.items("pods", "-n", space))
+
+    eventually(lambda: images() == {"v1": 16}, 20, "those that were given up on the way to end")
 
 
 def test_daemons_stay_on_a_node_in_maintenance_and_services_move_within_their_budget(user):

@@ -38,3 +38,14 @@ async def background(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[asyn
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+@contextlib.asynccontextmanager
+async def component(run: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> AsyncIterator[asyncio.Task[None]]:
+    """A component's ``run(on_ready)`` beside the test: ready when the block begins, or its error is raised there."""
+    ready = asyncio.Event()
+    async with background(run(ready.set)) as task:
+        await until(lambda: ready.is_set() or task.done())
+        if task.done():
+            task.result()
+        yield task

@@ -10,6 +10,7 @@ from koordinator.api.registry import CONFIG_MAPS
 from koordinator.kube.client import Client
 from koordinator.kube.informer import Informer
 from kube.fake_server import FastClock, Live, Reply, Scripted, config_map, event, listing, refusal, status, until
+from waiting import background
 
 MAPS = "/api/v1/configmaps"
 
@@ -21,13 +22,8 @@ async def informed(server, on=None):
         informer = Informer(client, CONFIG_MAPS, clock=clock)
         if on:
             informer.on(**on)
-        task = asyncio.create_task(informer.run())
-        try:
+        async with background(informer.run()):
             yield informer
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
 
 def recorder():

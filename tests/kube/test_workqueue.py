@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import itertools
 import random
 
@@ -9,17 +8,11 @@ from koordinator.clock import ManualClock
 from koordinator.errors import KoordError
 from koordinator.kube.workqueue import WorkQueue
 from kube.fake_server import FastClock, until
+from waiting import background
 
 
-@contextlib.asynccontextmanager
-async def working(queue, reconcile, workers=1):
-    task = asyncio.create_task(queue.run(reconcile, workers))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+def working(queue, reconcile, workers=1):
+    return background(queue.run(reconcile, workers))
 
 
 async def test_a_key_waits_once():

@@ -1,6 +1,5 @@
 """The whole manager against a real API server."""
 
-import asyncio
 import contextlib
 import time
 
@@ -12,6 +11,7 @@ from koordinator.api.registry import CONFIG_MAPS, EVENTS, NODE_METRICS, NODES, P
 from koordinator.clock import SystemClock
 from koordinator.kube.errors import AlreadyExists
 from koordinator.manager.app import Manager, ManagerOptions
+from waiting import component
 
 BATCH_CPU, BATCH_MEMORY = "kubernetes.io/batch-cpu", "kubernetes.io/batch-memory"
 ON = '{"enable": true, "cpuReclaimThresholdPercent": 75, "memoryReclaimThresholdPercent": 75}'
@@ -77,20 +77,8 @@ async def cluster(apiserver):
 async def running(client, options=None, gates=""):
     """A manager for the length of a ``with`` block."""
     manager = Manager(client, SystemClock(), options or ManagerOptions(), MANAGER.parse(gates))
-    ready = asyncio.Event()
-    task = asyncio.create_task(manager.run(ready.set))
-    waiter = asyncio.create_task(ready.wait())
-    await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED, timeout=20)
-    waiter.cancel()
-    if task.done():
-        task.result()
-    assert ready.is_set(), "the manager is not ready"
-    try:
+    async with component(manager.run):
         yield manager
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture

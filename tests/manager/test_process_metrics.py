@@ -1,25 +1,21 @@
 """What the whole process counts, scraped from a manager that runs."""
 
-import asyncio
-import contextlib
 import socket
+from functools import partial
 
 import aiohttp
 
 from koordinator.clock import SystemClock
 from koordinator.manager import app
 from koordinator.manager.options import Address, ManagerOptions
-from waiting import until
+from waiting import component
 
 
 async def test_the_clients_requests_are_counted_beside_the_managers_own(apiserver):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     options = ManagerOptions(kubeconfig=str(apiserver.data / "component.kubeconfig"), metrics=Address(port=port))
-    ready = asyncio.Event()
-    running = asyncio.create_task(app.run(options, SystemClock(), ready.set))
-    try:
-        await until(ready.is_set)
+    async with component(partial(app.run, options, SystemClock())):
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
             text = await answer.text()
         assert 'rest_client_requests_total{code="200"' in text
@@ -27,7 +23,3 @@ async def test_the_clients_requests_are_counted_beside_the_managers_own(apiserve
             assert f'workqueue_depth{{name="{queue}"}} 0.0' in text
         assert text.count("# TYPE workqueue_depth gauge") == 1
         assert "koordinator_manager_is_leader 1.0" in text
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running

@@ -1,30 +1,19 @@
 """Schedulers that run inside the test, and the few objects that they need."""
 
-import asyncio
 import contextlib
 
 from koordinator.api.registry import NODES, PODS
 from koordinator.clock import SystemClock
 from koordinator.scheduler.app import App, SchedulerOptions
+from waiting import component
 
 
 @contextlib.asynccontextmanager
 async def running(store, clock=None, catalogue=None, **options):
     """A scheduler that is ready, or has ended with an error that the block then raises."""
     app = App(store, SchedulerOptions(seed=1, **options), clock or SystemClock(), catalogue)
-    ready = asyncio.Event()
-    task = asyncio.create_task(app.run(ready.set))
-    waiting = asyncio.create_task(ready.wait())
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-    try:
-        if task.done():
-            task.result()
+    async with component(app.run):
         yield app
-    finally:
-        waiting.cancel()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def add_node(client, name, cpu="4"):

@@ -7,10 +7,9 @@ import aiohttp
 import pytest
 
 from koordinator.api.registry import EVENTS, NODE_METRICS, NODES, PODS
-from koordinator.clock import SystemClock
 from koordinator.errors import Unavailable
-from koordinator.scheduler.app import App, SchedulerOptions
 from koordinator.scheduler.engine.queued import Where
+from scheduler.processes import running
 from waiting import until
 
 
@@ -53,20 +52,8 @@ class Driver:
 
 @contextlib.asynccontextmanager
 async def scheduling(apiserver, **options):
-    app = App(apiserver.client, SchedulerOptions(seed=1, **options), SystemClock())
-    ready = asyncio.Event()
-    task = asyncio.create_task(app.run(ready.set))
-    waiting = asyncio.create_task(ready.wait())
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        waiting.cancel()
-        task.result()
-    try:
+    async with running(apiserver.client, **options) as app:
         yield Driver(apiserver.client, app)
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture

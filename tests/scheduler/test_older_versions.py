@@ -1,8 +1,5 @@
 """Clusters that serve some kinds as v1beta1 only."""
 
-import asyncio
-import contextlib
-
 import msgspec
 import pytest
 
@@ -13,7 +10,7 @@ from koordinator.kube.memory import MemoryStore
 from koordinator.scheduler.app import App, SchedulerOptions
 from koordinator.scheduler.engine.objects import Objects
 from koordinator.scheduler.watching import served
-from waiting import until
+from waiting import component
 
 KINDS = {"CompatibleCSIStorageCapacity": CSI_STORAGE_CAPACITIES, "CompatiblePodDisruptionBudget": POD_DISRUPTION_BUDGETS}
 
@@ -47,14 +44,7 @@ async def test_an_old_cluster_is_understood_unless_the_kind_is_disabled(disabled
     await store.create(old["CompatibleCSIStorageCapacity"], {"metadata": {"name": "c"}, "storageClassName": "s"}, "default")
     disabling = {"DisableCSIStorageCapacityInformer", "DisablePodDisruptionBudgetInformer"} if disabled else set()
     app = App(store, SchedulerOptions(gates=frozenset(KINDS.keys() | disabling)), SystemClock())
-    ready = asyncio.Event()
-    task = asyncio.create_task(app.run(ready.set))
-    try:
-        await until(ready.is_set)
+    async with component(app.run):
         budgets = app.profile.plugins["DefaultPreemption"]._budgets
         capacities = app.scheduler.cluster.shared(Objects).of(CSI_STORAGE_CAPACITIES).items
         assert (list(budgets), list(capacities)) == (([], []) if disabled else (["default/b"], ["default/c"]))
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

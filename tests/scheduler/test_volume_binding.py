@@ -15,8 +15,7 @@ from koordinator.api.registry import (
     STORAGE_CLASSES,
 )
 from koordinator.api.storage import BIND_COMPLETED, NO_PROVISIONER, SELECTED_NODE
-from koordinator.clock import SystemClock
-from koordinator.scheduler.app import App, SchedulerOptions
+from scheduler.processes import running
 from waiting import background, until
 
 HOST = "kubernetes.io/hostname"
@@ -120,12 +119,8 @@ class World:
 
 @contextlib.asynccontextmanager
 async def scheduling(apiserver, **options):
-    app = App(apiserver.client, SchedulerOptions(seed=1, **options), SystemClock())
     storage = Storage(apiserver.client)
-    ready = asyncio.Event()
-    async with background(app.run(ready.set)), background(storage.run()):
-        async with asyncio.timeout(20):
-            await ready.wait()
+    async with running(apiserver.client, **options) as app, background(storage.run()):
         yield World(apiserver.client, app, storage)
 
 

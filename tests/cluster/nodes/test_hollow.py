@@ -10,7 +10,7 @@ from koordinator.clock import SystemClock
 from koordinator.cluster.nodes.app import NodesOptions, serve
 from koordinator.cluster.nodes.hollow import HollowNodes, HollowOptions
 from koordinator.errors import ConfigInvalid
-from waiting import until
+from waiting import component, until
 
 pytestmark = pytest.mark.slow
 
@@ -20,15 +20,8 @@ async def hollow(client, complaints=None, **options):
     """Hollow nodes for the length of a ``with`` block."""
     complain = lambda pod, why: complaints.append((pod.name, why)) if complaints is not None else None  # noqa: E731
     nodes = HollowNodes(HollowOptions(**{"stop_seconds": 0.0} | options), client, SystemClock(), complain)
-    ready = asyncio.Event()
-    task = asyncio.create_task(nodes.run(ready.set))
-    try:
-        await asyncio.wait_for(ready.wait(), 10)
+    async with component(nodes.run):
         yield nodes
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def manifest(name, node, annotations=None, **spec):

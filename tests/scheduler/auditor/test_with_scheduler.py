@@ -1,8 +1,5 @@
 """The auditor and the tree of the network in a whole scheduler, on a real API server."""
 
-import asyncio
-import contextlib
-
 import aiohttp
 import pytest
 
@@ -10,27 +7,11 @@ from koordinator.api import keys
 from koordinator.api.networktopology import NODE_LAYER
 from koordinator.api.registry import CLUSTER_NETWORK_TOPOLOGIES, NODES, PODS
 from koordinator.cli.scheduler import options_of
-from koordinator.clock import SystemClock
 from koordinator.errors import ConfigInvalid
-from koordinator.scheduler.app import App, SchedulerOptions
 from koordinator.scheduler.auditor.options import AuditorOptions
 from koordinator.scheduler.auditor.story import Thresholds
+from scheduler.processes import running
 from waiting import until
-
-
-@contextlib.asynccontextmanager
-async def scheduling(apiserver, **options):
-    app = App(apiserver.client, SchedulerOptions(seed=1, http_port=0, **options), SystemClock())
-    ready = asyncio.Event()
-    task = asyncio.create_task(app.run(ready.set))
-    try:
-        async with asyncio.timeout(20):
-            await ready.wait()
-        yield app
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def node(client, name, **labels):
@@ -55,7 +36,7 @@ async def metrics(app, prefix):
 async def test_a_preemption_is_counted_from_end_to_end(apiserver):
     client = apiserver.client
     await node(client, "n1")
-    async with scheduling(apiserver, auditor=AuditorOptions(labels=(("app", "app"),))) as app:
+    async with running(apiserver.client, http_port=0, auditor=AuditorOptions(labels=(("app", "app"),))) as app:
 
         async def placed(name):
             return (await client.get(PODS, name, "default")).spec.node_name == "n1"
@@ -80,7 +61,7 @@ async def test_a_preemption_is_counted_from_end_to_end(apiserver):
 
 
 async def test_nobody_audits_unless_asked(apiserver):
-    async with scheduling(apiserver) as app:
+    async with running(apiserver.client, http_port=0) as app:
         assert app.auditor is None
         assert app.network is None
         assert await metrics(app, "scheduler_workload_auditor_") == {}
@@ -97,7 +78,7 @@ async def test_the_tree_of_the_network_is_kept_shown_and_can_be_read_by_plugins(
     layers = [{"topologyLayer": "Spine", "labelKey": ["spine"]}, {"topologyLayer": NODE_LAYER, "parentTopologyLayer": "Spine"}]
     body = {"metadata": {"name": "default"}, "spec": {"networkTopologySpec": layers}}
     await client.create(CLUSTER_NETWORK_TOPOLOGIES, body)
-    async with scheduling(apiserver, network_topology=True) as app:
+    async with running(apiserver.client, http_port=0, network_topology=True) as app:
         handle = app.profile.plugins["DefaultPreemption"]._handle
 
         async def shown():

@@ -21,6 +21,7 @@ class Committer:
 
     def __init__(self, scheduler: "Scheduler") -> None:
         self._scheduler = scheduler
+        self._resizing = "ResizePod" in scheduler.gates
 
     def __call__(self, binding: Binding) -> None:
         scheduler, pod = self._scheduler, binding.pod
@@ -61,7 +62,7 @@ class Committer:
             if status is not None:
                 return named(status, chooser)
         info = pod.info
-        for resizer in pod.profile.resizes:
+        for resizer in pod.profile.resizes if self._resizing else ():
             try:
                 answer = run(resizer, "ResizePod", resizer.resize, state, info, node)
             except PluginFailed:

@@ -99,9 +99,6 @@ class Scheduler:
         self.cluster, self.queue, self.outcome, self.gates = cluster, queue, outcome, gates
         self.profiles = {name: profile for profile in profiles for name in profile.names}
         cluster.nominator.one_pass = "SkipFilterWithNominatedPods" in gates
-        if "ResizePod" not in gates:
-            for profile in self.profiles.values():
-                profile.resizes = []
         self._evaluators = {profile: Evaluator(profile, cluster.columns) for profile in self.profiles.values()}
         self._random = Random(seed)  # noqa: S311 — spreading ties needs no secrecy
         self.submit: Callable[[Binding], None] = lambda _: None

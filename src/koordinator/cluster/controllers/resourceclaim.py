@@ -18,6 +18,7 @@ from koordinator.cluster.controllers.changes import Change, Create, Outcome, Tel
 from koordinator.cluster.controllers.hub import Hub
 from koordinator.cluster.controllers.pods import NAME_LIMIT, suffix
 from koordinator.kube.errors import ApiError, NotFound
+from koordinator.kube.owners import controller_reference
 from koordinator.kube.workqueue import WorkQueue
 
 FAILED = "FailedResourceClaimCreation"
@@ -78,7 +79,6 @@ def body_of(pod: Pod, entry: PodResourceClaim, template: ResourceClaimTemplate, 
     prefix = f"{pod.name}-{entry.name}"[: NAME_LIMIT - 6] + "-"
     names = (prefix + suffix(f"{pod.metadata.uid}/{entry.name}/{number}") for number in range(len(taken) + 1))
     meta = template.spec.metadata
-    owner = {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.metadata.uid}
     return {
         "apiVersion": RESOURCE_CLAIMS.api_version,
         "kind": RESOURCE_CLAIMS.kind,
@@ -87,7 +87,7 @@ def body_of(pod: Pod, entry: PodResourceClaim, template: ResourceClaimTemplate, 
             "namespace": pod.namespace,
             "labels": dict(meta.labels or {}),
             "annotations": {**(meta.annotations or {}), POD_CLAIM_NAME: entry.name},
-            "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
+            "ownerReferences": [controller_reference(PODS, pod)],
         },
         "spec": template.spec.spec,
     }
@@ -134,8 +134,8 @@ class ResourceClaimController(Base):
         self._templates.on(self._template_changed)
 
     async def decide(self, key: str) -> Outcome:
-        kind, _, name = key.partition("/")
-        if kind + "/" == _POD:
+        _, _, name = key.partition("/")
+        if key.startswith(_POD):
             pod = self._pods.get(name)
             return Outcome(self._supply(pod)) if pod is not None else Outcome()
         claim = self._claims.get(name)

@@ -4,7 +4,7 @@ Plugins are sorted into their extension points once, here, so that a cycle only 
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from koordinator.scheduler.engine import framework as fw
 from koordinator.scheduler.engine import hooks
@@ -138,9 +138,6 @@ class Profile:
             except Exception as err:
                 raise fw.PluginFailed(plugin.name, "PreFilter", err) from err
         return tuple(signed)
-
-    def sort_key(self, pod: PodInfo, timestamp: float) -> tuple[Any, ...]:
-        return self.queue_sort.sort_key(pod, timestamp)
 
     def _hints(self) -> dict[str, list[tuple[int, Hint | None]]]:
         """Per plugin the events that may let a refused pod in."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from koordinator.kube.errors import ApiError, NotFound
-from koordinator.scheduler.engine.framework import Code, CycleState, PatientPreBindPlugin, PluginFailed, PreBindPlugin, Status
+from koordinator.scheduler.engine.framework import Code, CycleState, PatientPreBindPlugin, Plugin, PluginFailed, Status
 from koordinator.scheduler.engine.hooks import PATCH
 from koordinator.scheduler.engine.meter import watched
 from koordinator.scheduler.engine.pod import is_reserve_pod, scheduler_name
@@ -140,7 +140,7 @@ class Binder:
         if is_reserve_pod(pod.info.pod):
             return await self._reserved(binding) or await self._patch(binding) or await self._through_binders(binding)
         for place, plugin in enumerate(pod.profile.pre_binds[first:], first):
-            status = await _pre_bound(plugin, plugin.pre_bind(state, pod.info, node))
+            status = await _asked(plugin, "PreBind", plugin.pre_bind(state, pod.info, node))
             if status is None and isinstance(plugin, PatientPreBindPlugin):
                 return _Patience(place, plugin)
             if status is not None and status.code is not Code.SKIP:
@@ -153,7 +153,7 @@ class Binder:
         pod, state, node = binding
         for plugin in pod.profile.pre_binds:
             if isinstance(plugin, ReservationPreBindPlugin):
-                status = await _pre_bound(plugin, plugin.pre_bind_reservation(state, pod.info, node))
+                status = await _asked(plugin, "PreBind", plugin.pre_bind_reservation(state, pod.info, node))
                 if status is not None and status.code is not Code.SKIP:
                     return BindFailed(_text(status, plugin.name, "ReservationPreBindPlugin"), phase="PreBind")
         return None
@@ -161,7 +161,7 @@ class Binder:
     @staticmethod
     async def _patiently(binding: Binding, plugin: PatientPreBindPlugin) -> BindFailed | None:
         pod, state, node = binding
-        status = await _pre_bound(plugin, plugin.wait(state, pod.info, node))
+        status = await _asked(plugin, "PreBind", plugin.wait(state, pod.info, node))
         return None if status is None else BindFailed(_text(status, plugin.name, "PreBind"), phase="PreBind")
 
     @staticmethod
@@ -188,12 +188,7 @@ class Binder:
     async def _through_binders(binding: Binding) -> BindFailed | None:
         pod, state, node = binding
         for plugin in pod.profile.binds:
-            try:
-                status = await watched(plugin, "Bind", plugin.bind(state, pod.info, node))
-            except ApiError:
-                raise
-            except Exception as err:
-                raise PluginFailed(plugin.name, "Bind", err) from err
+            status = await _asked(plugin, "Bind", plugin.bind(state, pod.info, node))
             if status is None:
                 return None
             if status.code is not Code.SKIP:
@@ -201,13 +196,14 @@ class Binder:
         return BindFailed("no bind plugin took the pod")
 
 
-async def _pre_bound(plugin: PreBindPlugin, work: Coroutine[Any, Any, Status | None]) -> Status | None:
+async def _asked(plugin: Plugin, point: str, work: Coroutine[Any, Any, Status | None]) -> Status | None:
+    """Raises: ApiError; PluginFailed, naming plugin and hook, for whatever else the plugin raises."""
     try:
-        return await watched(plugin, "PreBind", work)
+        return await watched(plugin, point, work)
     except ApiError:
         raise
     except Exception as err:
-        raise PluginFailed(plugin.name, "PreBind", err) from err
+        raise PluginFailed(plugin.name, point, err) from err
 
 
 def obstacle(pod: QueuedPod) -> BindFailed | None:

@@ -127,7 +127,7 @@ class App:
             handle.extenders, handle.scheduler = self.extenders, self.scheduler
 
     def _auditing(self, options: AuditorOptions, handles: Sequence[Handle]) -> Auditor:
-        auditor = Auditor(self.clock, self.scheduler.wants, self.queue, options)
+        auditor = Auditor(self.clock, self.scheduler.wants, self.queue, options, self.metrics)
         auditor.leading = lambda: self.leading
         self.scheduler.cluster.listeners.append(auditor)
         self.life.watching.pods.on(auditor.pod_set, auditor.pod_changed, auditor.pod_deleted)
@@ -164,8 +164,6 @@ class App:
 
     def reset_metrics(self) -> None:
         self.metrics.reset()
-        if self.auditor is not None:
-            self.auditor.counted.begin_anew()
 
     # -- life ----------------------------------------------------------------------------------------------------------
 

@@ -39,8 +39,6 @@ class Collector:
         yield from self._gauges()
         for family in self._app.metrics.families.values():
             yield _shown(family)
-        if self._app.auditor is not None:
-            yield from self._app.auditor.counted.families()
 
     def _take_over(self) -> None:
         """What others have noted down for us since the last scrape."""

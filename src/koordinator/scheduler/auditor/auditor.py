@@ -12,12 +12,14 @@ from typing import NamedTuple
 from koordinator.api import priority
 from koordinator.api.core import Node, Pod
 from koordinator.clock import Clock
-from koordinator.scheduler.auditor.counted import Counted, Labels
+from koordinator.kube.metrics import Labels
+from koordinator.scheduler.auditor.counted import Counted
 from koordinator.scheduler.auditor.options import AuditorOptions
 from koordinator.scheduler.auditor.story import Effect, Kind, Metric, Outcome, Story, after, breaches
 from koordinator.scheduler.engine.pod import PodInfo, scheduler_name
 from koordinator.scheduler.engine.queue import SchedulingQueue
 from koordinator.scheduler.engine.queued import QueuedPod
+from koordinator.scheduler.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +66,17 @@ class Auditor:
 
     dry_runs = False
 
-    def __init__(self, clock: Clock, ours: Callable[[str], bool], queue: SchedulingQueue, options: AuditorOptions) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        ours: Callable[[str], bool],
+        queue: SchedulingQueue,
+        options: AuditorOptions,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._clock, self._ours, self._queue, self._limits = clock, ours, queue, options.thresholds
         self._label_keys = tuple(key for _, key in options.labels)
-        self.counted = Counted(tuple(name for name, _ in options.labels))
+        self.counted = Counted(metrics or Metrics(), tuple(name for name, _ in options.labels))
         self.leading: Callable[[], bool] = lambda: True
         self.group_of: Callable[[Pod], Group | None] = lambda _: None
         self._workloads: dict[str, Workload] = {}

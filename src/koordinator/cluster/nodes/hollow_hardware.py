@@ -11,12 +11,13 @@ from functools import lru_cache
 from typing import Any
 
 from koordinator.api import cpuset, keys, numa, quantity
-from koordinator.api.meta import format_time
-from koordinator.api.registry import DEVICES, NODE_RESOURCE_TOPOLOGIES, RESOURCE_SLICES
+from koordinator.api.meta import Object, ObjectMeta, format_time
+from koordinator.api.registry import DEVICES, NODE_RESOURCE_TOPOLOGIES, NODES, RESOURCE_SLICES
 from koordinator.api.resources import CPU, GPU_CORE, GPU_MEMORY, GPU_MEMORY_RATIO, MEMORY
 from koordinator.cluster.nodes.hollow_fleet import Member
 from koordinator.cluster.nodes.hollow_lives import PREFIX
 from koordinator.cluster.nodes.hollow_shape import Shape
+from koordinator.kube.owners import controller_reference
 
 DIGEST = f"{PREFIX}hardware"
 """Annotation: of what shape the object was made; one of another shape is written anew."""
@@ -55,14 +56,7 @@ def _static(shape: Shape) -> tuple[Json, list[Json]]:
 
 
 def _metadata(member: Member, shape: Shape, uid: str) -> Json:
-    owner = {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "name": member.name,
-        "uid": uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
+    owner = controller_reference(NODES, Object(metadata=ObjectMeta(name=member.name, uid=uid)))
     return {"name": member.name, "annotations": {DIGEST: digest(shape)}, "ownerReferences": [owner]}
 
 

@@ -19,7 +19,7 @@ PODS, EVENTS, REPEATS = 3_000, 1_000, 3
 
 
 class Costs(NamedTuple):
-    """Microseconds, by size of the cluster: a pod's processor time in the best of a few runs, an event's median on the clock."""
+    """Microseconds, by size of the cluster: a pod's processor time, best of a few runs; an event's median on the clock."""
 
     pods: list[float]
     events: dict[str, list[float]]

@@ -48,7 +48,8 @@ class Evictor:
                     self._handle.queue.activate(other.uid)
 
     async def _evict_all(self, pod: PodInfo, node: str, victims: Sequence[PodInfo]) -> None:
-        failed = [victim for victim, gone in zip(victims, await self._gather(pod, node, victims), strict=True) if not gone]
+        answers = await asyncio.gather(*(self._evict(pod, node, victim) for victim in victims))
+        failed = [victim for victim, goes in zip(victims, answers, strict=True) if not goes]
         self.leaving.difference_update(victim.uid for victim in failed)
         if failed:  # the promise cannot be kept: think again
             self._handle.nominator.forget(pod.uid)
@@ -56,9 +57,6 @@ class Evictor:
                 self._handle.auditor.not_leaving(pod)
             if self._handle.queue is not None:
                 self._handle.queue.activate(pod.uid)
-
-    async def _gather(self, pod: PodInfo, node: str, victims: Sequence[PodInfo]) -> list[bool]:
-        return list(await asyncio.gather(*(self._evict(pod, node, victim) for victim in victims)))
 
     async def _evict(self, pod: PodInfo, node: str, victim: PodInfo) -> bool:
         """Whether the victim goes."""

@@ -133,7 +133,10 @@ class AnnotationPlugin(Plugin):
 
 
 class ForgetPlugin(Plugin):
-    """Wants to know when an assumed pod is given up, even if it did not reserve."""
+    """Wants to know when an assumed pod is given up, even if it did not reserve.
+
+    Of a job that is placed at once and fails it hears nothing: all in one attempt its pods were assumed and given back.
+    """
 
     def forget(self, pod: PodInfo, node: str) -> None:
         raise NotImplementedError

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koordinator.api.core import Affinity, PodAffinity, PodAffinityTerm
+from koordinator.api.features import SCHEDULER
 from koordinator.api.meta import LabelSelector
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.binding import BindFailed
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.engine.cycle import DEFAULT_GATES, Scheduler
+from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import Code, ReservePlugin, Status
 from koordinator.scheduler.engine.hooks import ResizePlugin
 from koordinator.scheduler.engine.profile import Profile
@@ -34,7 +35,7 @@ class World:
         self.queue = SchedulingQueue(self.clock.monotonic)
         made = plugins(self.cluster) if plugins else []
         self.profile = Profile(["koord-scheduler"], [PrioritySort(), NodeResourcesFit(), *made])
-        gates = DEFAULT_GATES ^ set(gates)
+        gates = SCHEDULER.defaults ^ set(gates)
         self.scheduler = Scheduler(self.cluster, self.queue, [self.profile], self.story, 1, gates)
         self.feed = Feed(self.scheduler, Reports())
         self.bindings = []

@@ -3,13 +3,13 @@
 import pytest
 from prometheus_client import generate_latest
 
+from koordinator.api.features import SCHEDULER
 from koordinator.api.registry import EVENTS, PODS
 from koordinator.scheduler.catalogue import built_in, foreign
 from koordinator.scheduler.collector import registry_of
 from koordinator.scheduler.engine.framework import Code, PreFilterPlugin, Status
 from koordinator.scheduler.engine.hooks import FindOneNodePlugin, Plan
 from koordinator.scheduler.engine.queued import Where
-from koordinator.scheduler.options import DEFAULT_GATES
 from scheduler.processes import add_node, add_pod, bound, running
 from waiting import until
 
@@ -50,7 +50,7 @@ async def app(apiserver, tmp_path):
     catalogue = {**built_in(), "Jobs": foreign("Jobs", Jobs)}
     for name in ("a", "b"):
         await add_node(apiserver.client, name, cpu="2")
-    gates = DEFAULT_GATES | {"EnableInlineBatchSchedule"}
+    gates = SCHEDULER.defaults | {"EnableInlineBatchSchedule"}
     async with running(apiserver.client, None, catalogue, config=str(file), gates=gates) as app:
         yield app
 

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from koordinator.api.features import SCHEDULER
 from koordinator.api.meta import Object
 from koordinator.api.registry import POD_DISRUPTION_BUDGETS, PODS, Resource
 from koordinator.clock import ManualClock, SystemClock
@@ -18,7 +19,7 @@ from koordinator.scheduler.catalogue import built_in, foreign
 from koordinator.scheduler.controllers import controllers_of, enabled, keep_running
 from koordinator.scheduler.engine.framework import PostBindPlugin
 from koordinator.scheduler.engine.hooks import ControllerPlugin, StartPlugin
-from koordinator.scheduler.options import DEFAULT_GATES, BarrierPod, Election
+from koordinator.scheduler.options import BarrierPod, Election
 from koordinator.scheduler.sync_barrier import ANNOTATION, Barrier
 from koordinator.scheduler.watching import left_out
 from scheduler.processes import add_node, add_pod, bound, running
@@ -26,7 +27,7 @@ from waiting import until
 
 HEAD = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
 QUICK = Election(namespace="kube-system", name="mine", times=LeaseTimes(lease_duration=3, renew_deadline=2, retry_period=0.1))
-GATES = DEFAULT_GATES | {"SyncBarrier"}
+GATES = SCHEDULER.defaults | {"SyncBarrier"}
 
 
 # --- the cache of a replica that stands by -----------------------------------------------------------------------------------
@@ -363,7 +364,7 @@ async def test_a_controller_that_fails_starts_again_after_a_pause_that_grows(cap
 
 def test_gates_leave_kinds_unwatched():
     claims = Resource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim", Object)
-    assert not left_out(POD_DISRUPTION_BUDGETS, DEFAULT_GATES)
+    assert not left_out(POD_DISRUPTION_BUDGETS, SCHEDULER.defaults)
     assert left_out(POD_DISRUPTION_BUDGETS, frozenset({"DisablePodDisruptionBudgetInformer"}))
     assert left_out(claims, frozenset({"DisableDynamicResourceAllocationInformer"}))
     assert not left_out(PODS, frozenset({"DisableDynamicResourceAllocationInformer"}))

@@ -35,6 +35,11 @@ class Gates(msgspec.Struct, frozen=True):
     gates: tuple[Gate, ...]
     native: frozenset[str] = frozenset()
 
+    @property
+    def defaults(self) -> frozenset[str]:
+        """Names of the gates that are on when nothing is said."""
+        return self.parse("")
+
     def parse(self, text: str) -> frozenset[str]:
         """Names of the gates that are on. Raises ConfigInvalid for an unknown gate or a value that is not a boolean."""
         known = {gate.name: gate for gate in self.gates}

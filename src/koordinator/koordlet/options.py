@@ -5,8 +5,6 @@ import msgspec
 from koordinator.api.features import KOORDLET
 from koordinator.errors import ConfigInvalid
 
-DEFAULT_GATES = KOORDLET.parse("")
-
 
 class KoordletOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one koordlet. Times in seconds. ``port`` 0: no HTTP.
@@ -41,7 +39,7 @@ class KoordletOptions(msgspec.Struct, frozen=True, kw_only=True):
     audit_log_dir: str = ""
     audit_max_disk_space_mb: int = 16
     audit_verbose: int = 3
-    features: frozenset[str] = DEFAULT_GATES
+    features: frozenset[str] = KOORDLET.defaults
     undo_on_exit: bool = False
 
     def enabled(self, gate: str) -> bool:

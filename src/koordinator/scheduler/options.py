@@ -9,7 +9,6 @@ from koordinator.scheduler.auditor.options import AuditorOptions
 from koordinator.scheduler.config.types import Configuration, LeaderElection
 
 SHIPPED_NAMES = ("koord-scheduler", "default-scheduler")
-DEFAULT_GATES = features.SCHEDULER.parse("")
 
 
 class Election(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +110,7 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     secure: Secure | None = None
     profiling: bool = True
     """Whether ``/debug/pprof/`` is served."""
-    gates: frozenset[str] = DEFAULT_GATES
+    gates: frozenset[str] = features.SCHEDULER.defaults
     max_unschedulable: float = 300.0
     """Seconds after which a refused pod is tried again though nothing has happened."""
     entry_points: bool = False

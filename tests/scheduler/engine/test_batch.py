@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from koordinator.api.features import SCHEDULER
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.binding import BindFailed
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.engine.cycle import DEFAULT_GATES, Scheduler
+from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import (
     Code,
     PermitPlugin,
@@ -115,7 +116,7 @@ class World:
         self.queue = SchedulingQueue(self.clock.monotonic)
         self.planner, self.hooks = Planner(), Hooks()
         plugins = [PrioritySort(), SchedulingGates(), NodeResourcesFit(), self.planner, self.hooks]
-        on = DEFAULT_GATES | ({"EnableInlineBatchSchedule"} if gate else set())
+        on = SCHEDULER.defaults | ({"EnableInlineBatchSchedule"} if gate else set())
         on -= set() if snapshot else {"EnableBatchScheduleNodeSnapshot"}
         self.scheduler = Scheduler(self.cluster, self.queue, [Profile(["koord-scheduler"], plugins)], self.story, 1, on)
         self.planner.queue, self.hooks.waiting = self.queue, self.scheduler.waiting

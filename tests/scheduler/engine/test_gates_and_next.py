@@ -1,8 +1,9 @@
 """One pod of a job in the queue, its siblings behind the plugin's own gate and fetched one by one, as gangs have it."""
 
+from koordinator.api.features import SCHEDULER
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.engine.cycle import DEFAULT_GATES, Scheduler
+from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.events import ClusterEvent, Happening
 from koordinator.scheduler.engine.framework import Code, PreEnqueuePlugin, Status
 from koordinator.scheduler.engine.hooks import FindOneNodePlugin, NextPodPlugin, Plan
@@ -42,7 +43,7 @@ class World:
         self.clock, self.cluster, self.story, self.gang = ManualClock(), Cluster(), Story(), Gang()
         self.queue = SchedulingQueue(self.clock.monotonic)
         plugins = [PrioritySort(), SchedulingGates(), self.gang, NodeResourcesFit()]
-        on = DEFAULT_GATES | {"EnableInlineBatchSchedule"}
+        on = SCHEDULER.defaults | {"EnableInlineBatchSchedule"}
         self.scheduler = Scheduler(self.cluster, self.queue, [Profile(["koord-scheduler"], plugins)], self.story, 1, on)
         self.bound = []
         self.scheduler.submit = lambda binding: self.bound.append(binding.pod.info.name)

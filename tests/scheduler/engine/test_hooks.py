@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from koordinator.api.features import SCHEDULER
 from koordinator.clock import ManualClock
 from koordinator.scheduler.engine.cluster import Cluster
-from koordinator.scheduler.engine.cycle import DEFAULT_GATES, Scheduler
+from koordinator.scheduler.engine.cycle import Scheduler
 from koordinator.scheduler.engine.framework import Code, FilterPlugin, PermitPlugin, PreFilterPlugin, ReservePlugin, Status
 from koordinator.scheduler.engine.hooks import (
     IGNORED_NOMINATIONS,
@@ -32,7 +33,7 @@ from scheduler.stories import Story
 
 
 class World:
-    def __init__(self, *extra, gates=DEFAULT_GATES):
+    def __init__(self, *extra, gates=SCHEDULER.defaults):
         self.clock, self.cluster, self.story = ManualClock(), Cluster(), Story()
         self.queue = SchedulingQueue(self.clock.monotonic)
         self.profile = Profile(["koord-scheduler"], [PrioritySort(), NodeResourcesFit(), *extra])

@@ -42,9 +42,6 @@ from koordinator.scheduler.metrics import ATTEMPT_BUCKETS
 log = logging.getLogger(__name__)
 
 
-DEFAULT_GATES = features.SCHEDULER.parse("")
-
-
 class Outcome(Protocol):
     """Who tells the world how attempts end (events, conditions, metrics). Must not raise."""
 
@@ -94,7 +91,7 @@ class Scheduler:
         profiles: Iterable[Profile],
         outcome: Outcome,
         seed: int | None = None,
-        gates: frozenset[str] = DEFAULT_GATES,
+        gates: frozenset[str] = features.SCHEDULER.defaults,
     ) -> None:
         self.cluster, self.queue, self.outcome, self.gates = cluster, queue, outcome, gates
         self.profiles = {name: profile for profile in profiles for name in profile.names}
